@@ -1,0 +1,32 @@
+"""Errors that end a command with one clear line instead of a traceback."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """The request can't be carried out as asked: the message says what is wrong and what to do (exit code 2)."""
+
+    exit_code = 2
+
+
+class TrainingError(Exception):
+    """A run failed after it had started: the message says where and why (exit code 1)."""
+
+    exit_code = 1
+
+
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """Return `` Did you mean 'x'?`` for the nearest of ``choices``, or an empty string when nothing is near.
+
+    >>> suggest("xlb", ["plain", "xbl"])
+    " Did you mean 'xbl'?"
+    """
+    near = get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def unknown(kind: str, word: str, choices: Iterable[str]) -> UserError:
+    """Build the error for a name that does not exist, with a suggestion and all choices."""
+    known = sorted(choices)
+    return UserError(f"unknown {kind} '{word}'.{suggest(word, known)} Choices: {', '.join(known)}.")

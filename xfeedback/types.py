@@ -1,0 +1,61 @@
+"""The core types: what a data set yields and what a stage of training consists of.
+
+Shape letters: B batch, C channels, H height, W width, T time, F features, L tokens.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """One batch of any data set.
+
+    Attributes:
+        x: inputs: images and spectrograms ``(B, C, H, W)``, series ``(B, T, F)``, token ids ``(B, L)``.
+        y: class labels ``(B,)``, int64.
+        index: position of each sample in its data set ``(B,)``, int64.
+        mask: where the right evidence lies, bool ``(B, H, W)`` (series ``(B, T, F)``, text ``(B, L)``), or None.
+        wrong: where known wrong evidence lies (a decoy), same shape as ``mask``, or None.
+        annotated: whether the sample's ``mask`` counts ``(B,)``, bool, or None when there are no annotations.
+        valid: real positions as against padding, or None.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    mask: Tensor | None = None
+    wrong: Tensor | None = None
+    annotated: Tensor | None = None
+    valid: Tensor | None = None
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def to(self, device: torch.device | str, **kwargs: bool) -> Self:
+        """Return the batch with every tensor on ``device``."""
+        moved = {
+            f.name: value.to(device, **kwargs)
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Phase:
+    """One stage of incremental training; ordinary training is a single phase.
+
+    Attributes:
+        name: shown in logs, e.g. ``"0"``.
+        train: batches to train on; re-iterable, one pass is one epoch.
+        val: validation sets by name (``random``, ``correlated`` or ``val``); empty when there is none.
+    """
+
+    name: str
+    train: Iterable[Batch]
+    val: Mapping[str, Iterable[Batch]]
