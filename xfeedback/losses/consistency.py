@@ -1,0 +1,38 @@
+"""Kullback-Leibler consistency between two views (saliency guided training, Ismail et al. 2021)."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Direction = Literal["clean_masked", "masked_clean", "js"]
+
+
+def kl_consistency(
+    clean: Tensor, masked: Tensor, *, direction: Direction = "clean_masked", detach_reference: bool = False
+) -> Tensor:
+    """Return the mean divergence between the predictions of two views; equation (6) of `docs/methods/saliency_guided`.
+
+    Args:
+        clean: logits of the clean input ``(B, N)``.
+        masked: logits of the masked input ``(B, N)``.
+        direction: KL(clean || masked), KL(masked || clean), or the Jensen-Shannon divergence.
+        detach_reference: treat the clean prediction as a constant.
+
+    Returns:
+        A scalar in nats: sum over classes, mean over the batch.
+    """
+    wide = torch.promote_types(clean.dtype, torch.float32)
+    log_p, log_q = clean.to(wide).log_softmax(1), masked.to(wide).log_softmax(1)
+    if detach_reference:
+        log_p = log_p.detach()
+    if direction == "masked_clean":
+        log_p, log_q = log_q, log_p
+    if direction == "js":
+        log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=wide, device=log_p.device))
+        return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
+    return _kl(log_p, log_q)
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() * (log_p - log_q)).sum(1).mean()

@@ -1,0 +1,16 @@
+"""The right-for-the-right-reasons loss (Ross et al. 2017)."""
+
+from torch import Tensor
+
+
+def right_reasons(gradient: Tensor, wrong: Tensor) -> Tensor:
+    """Return (1/B) sum_b sum_d (Wr_bd * g_bd)^2, the squared input gradient inside the wrong region.
+
+    Args:
+        gradient: g, input gradient of the explained output ``(B, C, H, W)``, with its graph.
+        wrong: Wr, bool ``(B, H, W)``, shared by the channels.
+
+    Returns:
+        A scalar. The original sums over the batch; the mean is ours, so that the weight does not depend on B.
+    """
+    return (gradient * wrong[:, None].to(gradient.dtype)).square().sum() / gradient.shape[0]
