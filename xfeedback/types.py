@@ -3,7 +3,7 @@
 Shape letters: B batch, C channels, H height, W width, T time, F features, L tokens.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
@@ -44,6 +44,18 @@ class Batch:
             if isinstance(value := getattr(self, f.name), Tensor)
         }
         return replace(self, **moved)
+
+    def contiguous(self, memory_format: torch.memory_format) -> Self:
+        """Return the batch with 4-D inputs in the given memory format."""
+        return replace(self, x=self.x.contiguous(memory_format=memory_format)) if self.x.ndim == 4 else self
+
+    @classmethod
+    def of(cls, batch: "Batch | Sequence[Tensor]") -> "Batch":
+        """Return ``batch`` itself, or wrap the ``(x, y)`` pair of an ordinary loader."""
+        if isinstance(batch, Batch):
+            return batch
+        x, y = batch
+        return cls(x=x, y=y, index=torch.arange(len(y)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

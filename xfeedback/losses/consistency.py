@@ -1,5 +1,6 @@
 """Kullback-Leibler consistency between two views (saliency guided training, Ismail et al. 2021)."""
 
+import math
 from typing import Literal
 
 import torch
@@ -29,7 +30,7 @@ def kl_consistency(
     if direction == "masked_clean":
         log_p, log_q = log_q, log_p
     if direction == "js":
-        log_m = torch.logaddexp(log_p, log_q) - torch.log(torch.tensor(2.0, dtype=wide, device=log_p.device))
+        log_m = torch.logaddexp(log_p, log_q) - math.log(2)
         return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
     return _kl(log_p, log_q)
 

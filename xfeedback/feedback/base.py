@@ -1,0 +1,120 @@
+"""A feedback: one way in which an explanation steers training."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from torch import Tensor, nn
+
+from xfeedback.config import require
+from xfeedback.feedback.step import Step
+from xfeedback.types import Phase
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackConfig:
+    """Options that every feedback has.
+
+    Attributes:
+        warmup_epochs: epochs of plain training before the feedback acts.
+        ramp_epochs: epochs over which its strength then rises linearly to full.
+    """
+
+    warmup_epochs: int = 0
+    ramp_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_epochs", "ramp_epochs"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Another input to run beside the clean one.
+
+    Attributes:
+        x: shape of the batch's input, without gradient history.
+        shared_noise: repeat the dropout masks of the clean pass.
+        update_statistics: let normalisation layers move their running statistics.
+    """
+
+    x: Tensor
+    shared_noise: bool = True
+    update_statistics: bool = False
+
+
+class Feedback(nn.Module):
+    """One way in which an explanation steers training: override the hooks that the method needs.
+
+    The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`sample_weights`,
+    :meth:`view`, :meth:`penalty`; then :meth:`phase_end`. A feedback of strength 0 is never called.
+
+    Attributes:
+        name: as in ``method=<name>``.
+        Config: its typed options.
+        annotation: what the data must carry: ``mask`` (the right region), ``wrong`` (either region), or nothing.
+        layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
+        input_gradient: whether the clean pass must admit gradients with respect to the input.
+    """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[FeedbackConfig]] = FeedbackConfig
+    annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
+    config: FeedbackConfig
+    layers: tuple[str, ...] = ()
+    input_gradient: bool = False
+
+    def __init__(self, config: FeedbackConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or self.Config()
+
+    @classmethod
+    def with_options(cls, **options: object) -> Self:
+        """Build the feedback from keyword options of its ``Config``."""
+        return cls(cls.Config(**options))
+
+    @property
+    def full_strength(self) -> float:
+        """The weight of the feedback after warm-up; 0 switches it off."""
+        return 1.0
+
+    def strength(self, epoch: int) -> float:
+        """Return the weight in ``epoch`` (from 0): 0 during warm-up, then a linear ramp to full strength."""
+        after = epoch - self.config.warmup_epochs
+        if after < 0:
+            return 0.0
+        ramp = self.config.ramp_epochs
+        return self.full_strength * (min(1.0, (after + 1) / (ramp + 1)) if ramp else 1.0)
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Return the network to train, changed or not, and look up what the feedback needs of it.
+
+        Args:
+            network: the network before training.
+            example: one input ``(1, ...)``.
+
+        Raises:
+            UserError: the network can't be explained in this way.
+        """
+        del example
+        return network
+
+    def phase_start(self, network: nn.Module, phase: Phase) -> None:
+        """Act before the first step of a phase."""
+
+    def phase_end(self, network: nn.Module, phase: Phase) -> None:
+        """Act after the last step of a phase."""
+
+    def sample_weights(self, step: Step) -> Tensor | None:
+        """Return factors of the cross-entropy of each sample ``(B,)``, or None for 1."""
+        del step
+        return None
+
+    def view(self, step: Step) -> View | None:
+        """Return another input to run; its logits are then in ``step.views[self.name]``."""
+        del step
+        return None
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        """Return the terms added to the loss by name, each a scalar at its final scale."""
+        del step
+        return {}

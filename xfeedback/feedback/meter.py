@@ -1,0 +1,30 @@
+"""Means over an epoch, summed on the device and read once."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Meter:
+    """Sample-weighted means of named scalars; adding never waits for the device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, n: int, values: Mapping[str, Tensor]) -> None:
+        """Add scalars that are means over ``n`` samples."""
+        for name, value in values.items():
+            total = value.detach().double() * n
+            self._sums[name] = self._sums[name] + total if name in self._sums else total
+            self._counts[name] = self._counts.get(name, 0) + n
+
+    def read(self) -> dict[str, float]:
+        """Return the means and start anew."""
+        names = list(self._sums)
+        values = torch.stack([self._sums[n] for n in names]).tolist() if names else []
+        means = {name: value / self._counts[name] for name, value in zip(names, values, strict=True)}
+        self._sums.clear()
+        self._counts.clear()
+        return means

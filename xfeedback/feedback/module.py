@@ -1,0 +1,165 @@
+"""The LightningModule that hosts any number of feedbacks on one network."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor, nn, optim
+
+from xfeedback.errors import TrainingError
+from xfeedback.feedback.base import Feedback
+from xfeedback.feedback.meter import Meter
+from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
+from xfeedback.feedback.step import Step
+from xfeedback.types import Batch
+
+
+class FeedbackModule(LightningModule):
+    """Train a network on cross-entropy plus what its feedbacks ask for.
+
+    The clean forward pass and each explanation are computed once a step and shared. Every term of the loss is logged
+    by its own name as a mean over the epoch, ``train/<feedback>/<term>``.
+
+    Args:
+        network: maps inputs to logits ``(B, N)``.
+        feedbacks: in the order in which they change the network; empty for plain training.
+        optimiser: optimiser and schedule.
+        example: one input ``(1, ...)``, for feedbacks that must look into the network.
+        seed: keys all noise of training (dropout, fills).
+        channels_last: run 4-D inputs in channels-last memory format.
+        val_names: names of the validation loaders, in order.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        feedbacks: Sequence[Feedback] = (),
+        *,
+        optimiser: OptimiserConfig | None = None,
+        example: Tensor | None = None,
+        seed: int = 0,
+        channels_last: bool = False,
+        val_names: Sequence[str] = ("val",),
+    ) -> None:
+        super().__init__()
+        for feedback in feedbacks:
+            network = feedback.prepare(network, torch.empty(0) if example is None else example)
+        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        self.feedbacks = nn.ModuleList(feedbacks)
+        self.optimiser = optimiser or OptimiserConfig()
+        self.seed, self.channels_last, self.val_names = seed, channels_last, tuple(val_names)
+        self.phase_name = "0"
+        self._train, self._val = Meter(), Meter()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits ``(B, N)``."""
+        return self.network(x.contiguous(memory_format=torch.channels_last) if self.channels_last else x)
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
+        """Move a :class:`Batch`, or an ``(x, y)`` pair of any loader, to the device."""
+        del dataloader_idx
+        whole = Batch.of(batch).to(device, non_blocking=True)
+        return whole.contiguous(torch.channels_last) if self.channels_last else whole
+
+    def active(self) -> list[Feedback]:
+        """Return the feedbacks that act in the present epoch."""
+        feedbacks: list[Feedback] = list(self.feedbacks)  # type: ignore[arg-type]
+        return [f for f in feedbacks if f.strength(self.current_epoch) > 0]
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the total loss of a batch; equation: mean_b w_b CE_b + the sum of the feedbacks' terms.
+
+        Raises:
+            TrainingError: the loss is not finite; the weights have not moved.
+        """
+        active = self.active()
+        step = Step(
+            self.network,
+            batch,
+            seed=self.seed,
+            position=(self.phase_name, self.global_rank, self.current_epoch, batch_idx),
+            layers=sorted({layer for f in active for layer in f.layers}),
+            input_gradient=any(f.input_gradient for f in active),
+        )
+        terms = self._terms(step, active)
+        loss = torch.stack(list(terms.values())).sum()
+        self._record(step, terms, loss)
+        return loss
+
+    def _terms(self, step: Step, active: Sequence[Feedback]) -> dict[str, Tensor]:
+        losses = step.losses
+        for feedback in active:
+            if (weights := feedback.sample_weights(step)) is not None:
+                losses = losses * weights
+            if (view := feedback.view(step)) is not None:
+                step.views[feedback.name] = step.forward(
+                    view.x,
+                    name=feedback.name,
+                    shared_noise=view.shared_noise,
+                    update_statistics=view.update_statistics,
+                )
+        terms = {"ce": losses.mean()}
+        for feedback in active:
+            terms |= {f"{feedback.name}/{name}": term.float() for name, term in feedback.penalty(step).items()}
+        return terms
+
+    def _record(self, step: Step, terms: Mapping[str, Tensor], loss: Tensor) -> None:
+        self._train.add(len(step.batch), {**terms, **step.reports, "loss": loss})
+        self._train.add(len(step.batch), {"acc": 100 * (step.logits.argmax(1) == step.batch.y).float().mean()})
+        if loss.device.type == "cpu" and not torch.isfinite(loss):
+            raise _not_finite({**terms, "loss": loss}, f"epoch {self.current_epoch}, step {step.number}")
+
+    def on_before_optimizer_step(self, optimizer: optim.Optimizer) -> None:
+        """Refuse a step whose gradient is not finite before the weights move (on the CPU, where looking is free)."""
+        del optimizer
+        grads = {name: p.grad for name, p in self.named_parameters() if p.grad is not None and p.device.type == "cpu"}
+        norms = torch._foreach_norm(list(grads.values())) if grads else []  # noqa: SLF001
+        if norms and not torch.isfinite(torch.stack(list(norms)).sum()):
+            bad = next(name for name, norm in zip(grads, norms, strict=True) if not torch.isfinite(norm))
+            raise TrainingError(f"the gradient of {bad} is not finite at epoch {self.current_epoch}; lower the weight.")
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's means; on an accelerator this is where a loss that was not finite is refused."""
+        means = self._train.read()
+        if any(value != value or abs(value) == float("inf") for value in means.values()):
+            raise _not_finite({k: torch.tensor(v) for k, v in means.items()}, f"epoch {self.current_epoch}")
+        self.log_dict({f"train/{name}": value for name, value in means.items()})
+
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Count hits on one of the validation sets."""
+        del batch_idx
+        hits = (self(batch.x).argmax(1) == batch.y).float().mean()
+        self._val.add(len(batch), {self.val_names[dataloader_idx]: 100 * hits})
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/<name>``: accuracy in percent on each validation set."""
+        self.log_dict({f"val/{name}": value for name, value in self._val.read().items()})
+
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser, with its schedule when there is one."""
+        optimiser = build_optimiser(self.optimiser, self.parameters())
+        total = int(self.trainer.estimated_stepping_batches)
+        per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
+        schedule = build_schedule(self.optimiser, optimiser, total, per_epoch)
+        if schedule is None:
+            return optimiser
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class PresetModule(FeedbackModule):
+    """A :class:`FeedbackModule` with one feedback, configured by keyword: what each paper's LightningModule is."""
+
+    feedback_class: ClassVar[type[Feedback]]
+
+    def __init__(self, network: nn.Module, *, feedback: Feedback | None = None, **options: Any) -> None:
+        host = {key: options.pop(key) for key in _HOST_OPTIONS if key in options}
+        super().__init__(network, [feedback or self.feedback_class.with_options(**options)], **host)
+
+
+_HOST_OPTIONS = ("optimiser", "example", "seed", "channels_last", "val_names")
+
+
+def _not_finite(terms: Mapping[str, Tensor], where: str) -> TrainingError:
+    bad = next(name for name, value in terms.items() if not torch.isfinite(value).all())
+    return TrainingError(f"the loss is not finite at {where}: term '{bad}'. Lower optimiser.lr or the term's weight.")

@@ -1,0 +1,102 @@
+"""What one training step knows, computed once and shared by every feedback on the run."""
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from xfeedback.explain import Output, explained_output, gradient
+from xfeedback.feedback.network import mode, resting_statistics, tapped
+from xfeedback.seeding import derive, generator
+from xfeedback.types import Batch
+
+
+class Step:
+    """One training step: the batch, the clean forward pass, and explanations computed when first asked for.
+
+    Random numbers are keyed by the run's seed and the step's position, so the noise of the clean pass (dropout) is the
+    same whatever feedbacks are on, and a resumed run draws what an uninterrupted one would have drawn.
+
+    Attributes:
+        batch: the batch as the loader gave it.
+        x: the input ``(B, ...)``; requires a gradient when a feedback asked for it.
+        logits: clean forward in training mode ``(B, N)``.
+        losses: cross-entropy of each sample ``(B,)``.
+        features: outputs of the tapped layers by name.
+        views: logits of the further views, by feedback.
+        reports: values to log that are not part of the loss.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        batch: Batch,
+        *,
+        seed: int,
+        position: Sequence[str | int],
+        layers: Sequence[str] = (),
+        input_gradient: bool = False,
+    ) -> None:
+        self.network, self.batch = network, batch
+        self.epoch = int(position[-2]) if len(position) > 1 else 0
+        self.number = int(position[-1])
+        self._seed, self._position = seed, tuple(position)
+        self._known: dict[object, Tensor] = {}
+        self.views: dict[str, Tensor] = {}
+        self.reports: dict[str, Tensor] = {}
+        self.x = batch.x.detach().requires_grad_() if input_gradient else batch.x
+        torch.manual_seed(self._noise_seed())
+        with tapped(network, layers) as self.features:
+            self.logits = network(self.x)
+        self.losses = F.cross_entropy(self.logits.float(), batch.y, reduction="none")
+
+    def generator(self, purpose: str) -> Generator:
+        """Return a generator on the batch's device for one purpose of this step."""
+        return generator(self.batch.x.device, self._seed, purpose, *self._position)
+
+    def once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
+        """Return ``compute()``, remembered under ``key`` for the rest of the step."""
+        if key not in self._known:
+            self._known[key] = compute()
+        return self._known[key]
+
+    def input_gradient(self, kind: Output, target: Tensor, target_name: str, *, create_graph: bool = False) -> Tensor:
+        """Return the gradient of an output of the clean training pass with respect to the input, shape of ``x``.
+
+        ``target_name`` names the target for sharing: two feedbacks that ask for the same one get the same tensor.
+        """
+
+        def compute() -> Tensor:
+            return gradient(explained_output(self.logits, target, kind), self.x, create_graph=create_graph)
+
+        return self.once(("input_gradient", kind, target_name, create_graph), compute)
+
+    def evaluation_gradient(self, kind: Output, target: Tensor, target_name: str) -> Tensor:
+        """Return the input gradient in evaluation mode (no dropout, running statistics), detached; one more forward."""
+
+        def compute() -> Tensor:
+            x = self.batch.x.detach().requires_grad_()
+            with torch.enable_grad(), mode(self.network, training=False):
+                output = explained_output(self.network(x), target, kind)
+                (result,) = torch.autograd.grad(output.sum(), x)
+            return result
+
+        return self.once(("evaluation_gradient", kind, target_name), compute)
+
+    def forward(self, x: Tensor, *, name: str, shared_noise: bool, update_statistics: bool) -> Tensor:
+        """Run another view in training mode and return its logits ``(B, N)``.
+
+        Args:
+            x: the view, shape of the batch's input.
+            name: whose view it is; keys its noise.
+            shared_noise: repeat the dropout masks of the clean pass.
+            update_statistics: let normalisation layers move their running statistics.
+        """
+        torch.manual_seed(self._noise_seed() if shared_noise else self._noise_seed(name))
+        with nullcontext() if update_statistics else resting_statistics(self.network):
+            return self.network(x)
+
+    def _noise_seed(self, *view: str) -> int:
+        return derive(self._seed, "noise", *self._position, *view)
