@@ -1,0 +1,83 @@
+"""Where the right evidence lies: turns the annotation options into masks."""
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfeedback.data.options import AnnotationConfig
+from xfeedback.data.source import Part, Source
+from xfeedback.errors import UserError
+
+
+def resolve(config: AnnotationConfig, decoys: bool, default: str) -> str:
+    """Return the object mask that applies: ``none``, or one of the choices of ``object_mask`` but ``auto``.
+
+    Raises:
+        UserError: the complement of decoys that are off.
+    """
+    if config.object_mask == "complement" and not decoys:
+        raise UserError("dataset.annotation.object_mask=complement needs decoys: add decoy=corner, or take center")
+    if config.object_mask != "auto":
+        return config.object_mask
+    return default if decoys else "none"
+
+
+def box(side: int, height: int, width: int) -> NDArray:
+    """Return a mask ``(H, W)`` bool of the centred box of ``side`` pixels.
+
+    Raises:
+        UserError: the box is not smaller than the image.
+    """
+    if side >= min(height, width):
+        raise UserError(f"dataset.annotation.center_box={side} must be smaller than the image's {min(height, width)}")
+    mask = np.zeros((height, width), dtype=bool)
+    top, left = (height - side) // 2, (width - side) // 2
+    mask[top : top + side, left : left + side] = True
+    return mask
+
+
+def foreground(part: Part) -> NDArray:
+    """Return the pixels above 0 in any channel, ``(N, H, W)`` bool."""
+    return np.any(part.x > 0, axis=1)
+
+
+def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
+    """Read the masks of the official training and test set, each ``(M, H, W)`` bool, M above every index.
+
+    Raises:
+        UserError: the file is missing or damaged, or its arrays don't fit the images.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            masks = {name: file[name] for name in ("train", "test")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise UserError(
+            f"cannot read the masks of dataset.annotation.file={path}: {error}. It must be an .npz file with the "
+            "arrays 'train' and 'test' of shape (images, height, width)."
+        ) from error
+    parts = {"train": [source.train, *([source.val] if source.val else [])], "test": [source.test]}
+    for name, array in masks.items():
+        _fit(path, name, array, parts[name])
+    return {name: array != 0 for name, array in masks.items()}
+
+
+def _fit(path: Path, name: str, array: NDArray, parts: list[Part]) -> None:
+    needed, shape = 1 + max(int(p.index.max()) for p in parts), parts[0].x.shape[2:]
+    if array.dtype.kind not in "bui" or array.shape[1:] != shape or len(array) < needed:
+        raise UserError(
+            f"{path}: array '{name}' is {array.dtype} {array.shape}, but must be whole numbers of shape "
+            f"({needed}, {shape[0]}, {shape[1]}): one mask per image of the official set, in its order."
+        )
+
+
+def masks_of(kind: str, split: str, part: Part, file: Mapping[str, NDArray]) -> tuple[NDArray | None, NDArray | None]:
+    """Return (mask per image or None, whether each image is annotated or None) for one split."""
+    if kind == "none":
+        return None, None
+    if kind in ("center", "complement"):
+        return None, np.ones(len(part.y), dtype=bool)
+    mask = foreground(part) if kind == "foreground" else file["test" if split == "test" else "train"][part.index]
+    return mask, np.asarray(mask.any(axis=(1, 2)))

@@ -1,0 +1,123 @@
+"""From what a reader returned to a task: limits, decoys, annotations."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from xfeedback.data import annotation, decoy
+from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.options import DatasetConfig
+from xfeedback.data.source import Part, Source, stratified
+from xfeedback.data.task import Split, Task
+from xfeedback.errors import UserError
+
+
+def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int) -> Task:
+    """Put decoys and annotations on a data set.
+
+    Args:
+        config: the data set's options.
+        source: what its reader returned.
+        decoys: the decoy's options; ``auto`` counts as off.
+        seed: the run's seed, which the decoys' corners and colours depend on.
+
+    Raises:
+        UserError: options that don't fit the images.
+    """
+    source = limit(config, source)
+    height, width = source.train.x.shape[2:]
+    kind = annotation.resolve(config.annotation, decoys.on, source.object_mask)
+    side = config.annotation.center_box or source.center_box[decoys.code]
+    file = annotation.read_masks(Path(config.annotation.file), source) if config.annotation.file else {}
+    patches, colours = _decoy_tables(source, decoys) if decoys.on else (None, None)
+
+    def split(name: str, part: Part) -> Split:
+        draws = decoy.draw(seed, name, part.index, len(source.class_names)) if decoys.on else None
+        shown = _shown(name, part, draws, decoys, source)
+        return _split(part, annotation.masks_of(kind, name, part, file), draws, shown)
+
+    return Task(
+        name=task_name(config, decoys),
+        class_names=source.class_names,
+        mean=source.mean,
+        std=source.std,
+        augment=source.augment,
+        stamps=source.stamps,
+        fingerprint=source.fingerprint,
+        train=split("train", source.train),
+        val=None if source.val is None else split("val", source.val),
+        test=split("test", source.test),
+        frame=torch.from_numpy(annotation.box(side, height, width)) if kind == "center" else None,
+        decoy=decoys if decoys.on else None,
+        patches=patches,
+        colours=colours,
+    )
+
+
+def task_name(config: DatasetConfig, decoys: DecoyConfig) -> str:
+    """Return the name in tables: the label, with ``decoy_`` in front when decoys are on."""
+    label = config.label or config.name
+    return f"decoy_{label}" if decoys.on and not label.startswith("decoy_") else label
+
+
+def limit(config: DatasetConfig, source: Source) -> Source:
+    """Keep at most ``limit_train`` training and ``limit_test`` validation and test images, and stamp it."""
+    stamps = list(source.stamps)
+    train, val, test = source.train, source.val, source.test
+    if config.limit_train is not None and config.limit_train < len(train.y):
+        train = _fewer(train, config.limit_train)
+        stamps.append(f"limit_train={config.limit_train}")
+    if config.limit_test is not None:
+        if config.limit_test < len(test.y):
+            stamps.append(f"limit_test={config.limit_test}")
+        val, test = val and _fewer(val, config.limit_test), _fewer(test, config.limit_test)
+    return replace(source, train=train, val=val, test=test, stamps=tuple(stamps))
+
+
+def _fewer(part: Part, n: int) -> Part:
+    return part.take(stratified(part.y, n)) if n < len(part.y) else part
+
+
+def _decoy_tables(source: Source, decoys: DecoyConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    channels, height, width = source.train.x.shape[1:]
+    try:
+        patches = decoy.patches(decoys.size, height, width)
+        colours = decoy.codes(decoys.code, len(source.class_names), channels)
+    except ValueError as error:
+        raise UserError(f"decoy.{error}") from error
+    return torch.from_numpy(patches), torch.from_numpy(colours)
+
+
+def _shown(
+    name: str, part: Part, draws: decoy.Draws | None, decoys: DecoyConfig, source: Source
+) -> dict[str, torch.Tensor]:
+    if draws is None:
+        return {}
+    views: dict[str, tuple[decoy.View, ...]] = {
+        "train": ("correlated",),
+        "val": ("random", "correlated"),
+        "test": tuple(view for view in decoys.test_views if view != "clean"),
+    }
+    n = len(source.class_names)
+    return {view: torch.from_numpy(decoy.shown(view, part.y, draws, n, decoys.p)) for view in views[name]}
+
+
+def _split(
+    part: Part,
+    masks: tuple[NDArray | None, NDArray | None],
+    draws: decoy.Draws | None,
+    shown: dict[str, torch.Tensor],
+) -> Split:
+    mask, annotated = masks
+    return Split(
+        x=torch.from_numpy(np.ascontiguousarray(part.x)),
+        y=torch.from_numpy(part.y),
+        index=torch.from_numpy(part.index),
+        mask=None if mask is None else torch.from_numpy(mask),
+        annotated=None if annotated is None else torch.from_numpy(annotated),
+        corner=None if draws is None else torch.from_numpy(draws.corner),
+        shown=shown,
+    )

@@ -1,0 +1,127 @@
+"""Corner decoys that give the class away: which corner and colour each image gets in each view.
+
+A patch of ``size`` pixels stands in one corner; its colour is the code of a class. In training (and in the view
+``correlated``) that is the image's own class, elsewhere another one. All views of a split share one set of draws, so
+they differ in the patch's colour alone. docs/methods/xbl.md; after Ross et al. 2017 (DecoyMNIST).
+"""
+
+import colorsys
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfeedback.config import require
+
+SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
+"""The ``split_id`` in the key of each image's draws."""
+
+View = Literal["correlated", "random", "conflict", "clean", "inverted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoyConfig:
+    """Options of the decoy generator.
+
+    Attributes:
+        name: ``corner``: on; ``none``: off; ``auto``: off unless the method needs annotations.
+        code: ``gray``: class k of 10 is 255 - 25 k; ``hue``: hue k/N at full saturation (colour images only).
+        size: side of the patch in pixels.
+        p: chance that a training image's patch shows its own class; otherwise a uniform one.
+        inverted: adds the test view ``inverted`` of Rieger et al. 2020 (CDEP): colour 25 k instead of 255 - 25 k.
+    """
+
+    name: Literal["auto", "none", "corner"] = "auto"
+    code: Literal["gray", "hue"] = "gray"
+    size: int = 4
+    p: float = 1.0
+    inverted: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.size > 0, "size", self.size, "a positive integer")
+        require(0.0 <= self.p <= 1.0, "p", self.p, "between 0 and 1")
+        require(not self.inverted or self.code == "gray", "inverted", self.inverted, "false unless code=gray")
+
+    @property
+    def on(self) -> bool:
+        """Whether images get decoys."""
+        return self.name == "corner"
+
+    @property
+    def test_views(self) -> tuple[View, ...]:
+        """The views of the test set, the headline view first."""
+        views: tuple[View, ...] = ("random", "clean", "conflict", "correlated")
+        return (*views, "inverted") if self.inverted else views
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draws:
+    """The random numbers of ``N`` images, each ``(N,)``.
+
+    Attributes:
+        corner: 2 r + s with row side r (0 top, 1 bottom) and column side s (0 left, 1 right).
+        u: a class, uniform on 0..n_classes-1.
+        o: an offset to another class, uniform on 1..n_classes-1.
+        t: uniform on [0, 1).
+    """
+
+    corner: NDArray
+    u: NDArray
+    o: NDArray
+    t: NDArray
+
+
+def draw(seed: int, split: str, index: NDArray, n_classes: int) -> Draws:
+    """Draw for each image from its own generator, keyed by (seed, split, position in the official set)."""
+    split_id = SPLIT_IDS[split]
+    integers = np.empty((len(index), 4), dtype=np.int64)
+    t = np.empty(len(index))
+    for row, position in enumerate(index.tolist()):
+        rng = np.random.default_rng([seed, split_id, position])
+        pick = rng.integers
+        integers[row] = pick(2), pick(2), pick(n_classes), pick(1, n_classes)
+        t[row] = rng.random()
+    r, s, u, o = integers.T
+    return Draws(corner=2 * r + s, u=u, o=o, t=t)
+
+
+def shown(view: View, y: NDArray, draws: Draws, n_classes: int, p: float) -> NDArray:
+    """Return which class's code each image's patch shows in a view, ``(N,)`` int64."""
+    if view == "random":
+        return draws.u
+    if view == "conflict":
+        return (y + draws.o) % n_classes
+    if view == "correlated":
+        return np.where(draws.t >= p, draws.u, y)
+    return y
+
+
+def codes(code: Literal["gray", "hue"], n_classes: int, channels: int) -> NDArray:
+    """Return the colour of each class in [0, 1], ``(n_classes, channels)`` float32.
+
+    Raises:
+        ValueError: hues on grey images.
+    """
+    k = np.arange(n_classes)
+    if code == "gray":
+        level = (255 - 225 * k / max(n_classes - 1, 1)) / 255
+        return np.repeat(level[:, None], channels, axis=1).astype(np.float32)
+    require(channels == 3, "code", code, "gray on images without colour")
+    return np.array([colorsys.hsv_to_rgb(i / n_classes, 1, 1) for i in k], dtype=np.float32)
+
+
+def patches(size: int, height: int, width: int) -> NDArray:
+    """Return the four patches as masks ``(4, H, W)`` bool, in the order of :attr:`Draws.corner`.
+
+    Raises:
+        ValueError: a patch would cover more than a quarter of the image.
+    """
+    require(2 * size <= min(height, width), "size", size, f"at most half of the image's {min(height, width)} pixels")
+    masks = np.zeros((4, height, width), dtype=bool)
+    for corner in range(4):
+        r, s = divmod(corner, 2)
+        rows = slice(height - size, None) if r else slice(size)
+        columns = slice(width - size, None) if s else slice(size)
+        masks[corner, rows, columns] = True
+    return masks

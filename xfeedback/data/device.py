@@ -1,0 +1,192 @@
+"""A data set that lives on the device as tensors, and a loader that makes batches of it there.
+
+Order and augmentation are functions of (seed, epoch, step): nothing has to be saved to repeat a batch, and no global
+random number generator is touched. Nothing here waits for the device.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from xfeedback.data.augment import CropFlip
+from xfeedback.seeding import generator
+from xfeedback.types import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Painter:
+    """Paints class-coded patches.
+
+    Attributes:
+        patches: the four patches ``(4, H, W)`` bool.
+        colours: the colour of each class in [0, 1], ``(n_classes, C)`` float32.
+        corner: which patch each image has ``(N,)`` int64.
+        shown: which class's colour it shows, by view, each ``(N,)`` int64; the view ``clean`` has none.
+    """
+
+    patches: Tensor
+    colours: Tensor
+    corner: Tensor
+    shown: Mapping[str, Tensor]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the painter with its tensors on ``device``."""
+        moved = {n: getattr(self, n).to(device) for n in ("patches", "colours", "corner")}
+        return replace(self, shown={view: k.to(device) for view, k in self.shown.items()}, **moved)
+
+    def __call__(self, x: Tensor, rows: Tensor, patch: Tensor, view: str) -> Tensor:
+        """Paint images ``rows`` of the set, ``x`` ``(B, C, H, W)`` in [0, 1], where ``patch`` ``(B, H, W)`` is set."""
+        colour = self.colours[self.shown[view][rows]]
+        if view == "inverted":
+            colour = 1 - colour
+        return torch.where(patch[:, None], colour[:, :, None, None], x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """All images of one split on one device.
+
+    Attributes:
+        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1].
+        y, index: ``(N,)`` int64.
+        mean, std: ``(C, 1, 1)`` float32.
+        mask: right evidence per image ``(N, H, W)`` bool, moved with the image; or None.
+        frame: right evidence of all images ``(H, W)`` bool, fixed in the frame; or None.
+        annotated: ``(N,)`` bool, or None without annotations. With neither ``mask`` nor ``frame``, right evidence is
+            everything but the decoy's patch.
+        painter: the decoys, or None.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    mean: Tensor
+    std: Tensor
+    mask: Tensor | None = None
+    frame: Tensor | None = None
+    annotated: Tensor | None = None
+    painter: Painter | None = None
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the samples with every tensor on ``device``."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{n: v.to(device) for n, v in values.items() if v is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shard:
+    """This process's share of every batch: samples ``rank``, ``rank + world``, ..."""
+
+    rank: int = 0
+    world: int = 1
+
+    def of(self, n: int) -> slice:
+        """Return the rows out of ``n``; a batch smaller than ``world`` gives some processes the same row."""
+        start = self.rank if self.rank < n else self.rank % n
+        return slice(start, None, self.world)
+
+
+class DeviceLoader:
+    """Batches of one view of a split; one pass is one epoch, the last partial batch is kept.
+
+    Args:
+        samples: the images, on their device.
+        batch_size: images per step over all processes together.
+        view: which decoy view, or ``"clean"``.
+        seed: the run's seed for order and augmentation; None: the given order and no augmentation.
+        augment: ``crop_flip`` or ``none``.
+        shard: this process's share of each batch.
+    """
+
+    def __init__(
+        self,
+        samples: Samples,
+        batch_size: int,
+        *,
+        view: str = "clean",
+        seed: int | None = None,
+        augment: str = "none",
+        shard: Shard = Shard(),
+    ) -> None:
+        self.samples, self.batch_size, self.view = samples, batch_size, view
+        self.seed, self.shard = seed, shard
+        self._augments = augment == "crop_flip" and seed is not None
+        self.epoch = 0
+        self._order: tuple[int, Tensor] | None = None
+
+    @property
+    def sampler(self) -> Self:
+        """The loader itself: Lightning calls ``loader.sampler.set_epoch`` before each epoch."""
+        return self
+
+    @property
+    def device(self) -> torch.device:
+        """Where the batches are made."""
+        return self.samples.x.device
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order and augmentation the next pass uses."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return (len(self.samples) + self.batch_size - 1) // self.batch_size
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch = self.epoch
+        for step in range(len(self)):
+            yield self.batch(epoch, step)
+
+    def order(self, epoch: int) -> Tensor:
+        """Return the order of an epoch, ``(N,)`` int64: the same on every device and for every number of processes."""
+        if self._order is None or self._order[0] != epoch:
+            n = len(self.samples)
+            rows = torch.arange(n)
+            if self.seed is not None:
+                rows = torch.randperm(n, generator=generator("cpu", self.seed, "order", epoch))
+            self._order = epoch, rows.to(self.device)
+        return self._order[1]
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Return this process's part of batch ``step`` of ``epoch``, whichever was made before."""
+        rows = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        mine = self.shard.of(len(rows))
+        change = None
+        if self._augments:
+            numbers = generator(self.device, self.seed or 0, "augment", epoch, step)
+            change = CropFlip.draw(len(rows), numbers)[mine]
+        return self._make(rows[mine], change)
+
+    def _make(self, rows: Tensor, change: CropFlip | None) -> Batch:
+        data = self.samples
+        x, mask = data.x[rows], None if data.mask is None else data.mask[rows]
+        if change is not None:
+            x, mask = change(x), None if mask is None else change(mask[:, None])[:, 0]
+        if not x.is_floating_point():
+            x = x.float().div_(255)
+        patch = None if data.painter is None else data.painter.patches[data.painter.corner[rows]]
+        wrong = None if self.view == "clean" else patch
+        if data.painter is not None and wrong is not None:
+            x = data.painter(x, rows, wrong, self.view)
+        return Batch(
+            x=(x - data.mean) / data.std,
+            y=data.y[rows],
+            index=data.index[rows],
+            mask=self._right(rows, mask, patch, wrong),
+            wrong=wrong,
+            annotated=None if data.annotated is None else data.annotated[rows],
+        )
+
+    def _right(self, rows: Tensor, mask: Tensor | None, patch: Tensor | None, wrong: Tensor | None) -> Tensor | None:
+        """Right evidence of a batch: never under a patch that is painted."""
+        if self.samples.annotated is None:
+            return None
+        if mask is None and self.samples.frame is None:
+            return None if patch is None else ~patch
+        right = self.samples.frame.expand(len(rows), -1, -1) if mask is None else mask  # type: ignore[union-attr]
+        return right if wrong is None else right & ~wrong

@@ -1,0 +1,99 @@
+"""What a data set's reader returns, as numpy arrays, and how it is split."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLIT_SEED = 0
+"""Validation sets and subsets are the same for every run: their draws never depend on the run's seed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Some images of one official set.
+
+    Attributes:
+        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1].
+        y: labels ``(N,)``, int64.
+        index: position in the official set ``(N,)``, int64.
+    """
+
+    x: NDArray
+    y: NDArray
+    index: NDArray
+
+    def take(self, rows: NDArray) -> "Part":
+        """Return the part with only ``rows``."""
+        return Part(x=self.x[rows], y=self.y[rows], index=self.index[rows])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A data set as read, before decoys and annotations.
+
+    Attributes:
+        train, val, test: its splits; ``val`` and ``train`` both index the official training set.
+        class_names: one per class.
+        mean, std: per channel, for the normalisation of images in [0, 1].
+        augment: what training does to images.
+        object_mask, center_box: the default annotation when decoys are on, the box per decoy code in pixels.
+        stamps: what must stand beside every result, e.g. ``subset``.
+        fingerprint: SHA-256 of the content.
+    """
+
+    train: Part
+    val: Part | None
+    test: Part
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: Literal["none", "crop_flip"] = "none"
+    object_mask: Literal["foreground", "center"]
+    center_box: Mapping[str, int]
+    stamps: tuple[str, ...] = ()
+    fingerprint: str
+
+
+def whole(x: NDArray, y: NDArray) -> Part:
+    """Return a part whose positions count from 0."""
+    return Part(x=x, y=y.astype(np.int64), index=np.arange(len(y)))
+
+
+def fingerprint(*arrays: NDArray) -> str:
+    """Return the SHA-256 of the arrays' types, shapes and bytes, in this order."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def stratified(y: NDArray, n: int, seed: int = SPLIT_SEED) -> NDArray:
+    """Choose ``n`` positions so that each class keeps its share to within one image.
+
+    Args:
+        y: labels ``(N,)``.
+        n: how many, at most N.
+        seed: of the draw.
+
+    Returns:
+        Sorted positions ``(n,)``, int64.
+    """
+    classes, counts = np.unique(y, return_counts=True)
+    exact = counts * (n / len(y))
+    quota = np.floor(exact).astype(np.int64)
+    quota[np.argsort(quota - exact, kind="stable")[: n - quota.sum()]] += 1
+    rng = np.random.default_rng(seed)
+    chosen = [rng.permutation(np.flatnonzero(y == c))[:q] for c, q in zip(classes, quota, strict=True)]
+    return np.sort(np.concatenate(chosen))
+
+
+def split_off(part: Part, n: int) -> tuple[Part, Part]:
+    """Split a stratified validation set of ``n`` images off: return (training, validation)."""
+    chosen = np.zeros(len(part.y), dtype=bool)
+    chosen[stratified(part.y, n)] = True
+    return part.take(np.flatnonzero(~chosen)), part.take(np.flatnonzero(chosen))

@@ -1,0 +1,153 @@
+"""A task: the splits of a data set with their decoys and annotations, and the loaders that serve them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.device import DeviceLoader, Painter, Samples, Shard
+from xfeedback.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Some images, on the CPU.
+
+    Attributes:
+        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1], without decoys.
+        y: labels ``(N,)``, int64.
+        index: position in the official set ``(N,)``, int64.
+        mask: object pixels of each image ``(N, H, W)`` bool, or None.
+        annotated: whether the image's annotation counts ``(N,)`` bool, or None without annotations.
+        corner: which corner the decoy takes ``(N,)`` int64, or None without decoys.
+        shown: the class whose colour the decoy shows ``(N,)`` int64, by view; empty without decoys.
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    mask: Tensor | None = None
+    annotated: Tensor | None = None
+    corner: Tensor | None = None
+    shown: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return self.y.shape[0]
+
+
+@dataclass(kw_only=True)
+class Task:
+    """A data set ready to train on.
+
+    Attributes:
+        name: as it stands in tables, e.g. ``decoy_digits``.
+        class_names: one per class.
+        in_shape: ``(C, H, W)``.
+        mean, std: per channel, of the normalisation ``(x - mean) / std`` with x in [0, 1].
+        augment: ``none`` or ``crop_flip`` (training only).
+        stamps: what must stand beside every result, e.g. ``subset``.
+        fingerprint: SHA-256 of the content.
+        train, val, test: the splits; ``val`` may be None.
+        frame: right evidence fixed in the frame ``(H, W)`` bool, or None.
+        decoy: settings of the decoys, or None.
+        patches, colours: the decoy's four places ``(4, H, W)`` and colours ``(n_classes, C)``, or None.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    augment: str
+    stamps: tuple[str, ...]
+    fingerprint: str
+    train: Split
+    val: Split | None
+    test: Split
+    frame: Tensor | None = None
+    decoy: DecoyConfig | None = None
+    patches: Tensor | None = None
+    colours: Tensor | None = None
+    _resident: dict[tuple[str, str], Samples] = field(default_factory=dict, repr=False)
+
+    @property
+    def n_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+    @property
+    def in_shape(self) -> tuple[int, int, int]:
+        """``(C, H, W)`` of one image."""
+        return self.train.x.shape[1], self.train.x.shape[2], self.train.x.shape[3]
+
+    @property
+    def has_annotations(self) -> bool:
+        """Whether batches say where the right evidence lies."""
+        return self.train.annotated is not None
+
+    def train_loader(
+        self, batch_size: int, device: torch.device | str, seed: int, rank: int = 0, world: int = 1
+    ) -> DeviceLoader:
+        """Return the loader of the training set: decoys show the class.
+
+        Args:
+            batch_size: images per step over all ``world`` processes together, so results don't depend on their number.
+            device: where the set lives and batches are made.
+            seed: the run's seed, for order and augmentation.
+            rank: which process this is.
+            world: of how many.
+
+        Raises:
+            UserError: ``batch_size`` can't be shared evenly.
+        """
+        if batch_size % world:
+            raise UserError(f"trainer.batch_size={batch_size} must be a multiple of the {world} processes")
+        view = "correlated" if self.decoy else "clean"
+        samples, shard = self._samples("train", device), Shard(rank=rank, world=world)
+        return DeviceLoader(samples, batch_size, view=view, seed=seed, augment=self.augment, shard=shard)
+
+    def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
+        """Return the validation views by name, {} without a set.
+
+        With decoys ``random`` and ``correlated``, else ``val``.
+        """
+        views = ("random", "correlated") if self.decoy else ()
+        return {} if self.val is None else self._views("val", views, batch_size, device)
+
+    def test_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
+        """Return the test views by name.
+
+        With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for), else ``test``.
+        """
+        return self._views("test", self.decoy.test_views if self.decoy else (), batch_size, device)
+
+    def _views(
+        self, split: str, views: tuple[str, ...], batch_size: int, device: torch.device | str
+    ) -> dict[str, DeviceLoader]:
+        samples = self._samples(split, device)
+        named = {view: view for view in views} or {split: "clean"}
+        return {name: DeviceLoader(samples, batch_size, view=view) for name, view in named.items()}
+
+    def _samples(self, name: str, device: torch.device | str) -> Samples:
+        """All views of a split share one copy on the device."""
+        key = name, str(torch.device(device))
+        if key not in self._resident:
+            self._resident[key] = self._on_cpu(getattr(self, name)).to(device)
+        return self._resident[key]
+
+    def _on_cpu(self, split: Split) -> Samples:
+        painter = None
+        if split.corner is not None and self.patches is not None and self.colours is not None:
+            painter = Painter(patches=self.patches, colours=self.colours, corner=split.corner, shown=split.shown)
+        return Samples(
+            x=split.x,
+            y=split.y,
+            index=split.index,
+            mean=torch.tensor(self.mean).view(-1, 1, 1),
+            std=torch.tensor(self.std).view(-1, 1, 1),
+            mask=split.mask,
+            frame=self.frame,
+            annotated=split.annotated,
+            painter=painter,
+        )
