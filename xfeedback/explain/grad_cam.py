@@ -31,6 +31,7 @@ def grad_cam(
         ``(B, h, w)``, non-negative, float32 or wider.
     """
     grad = gradient(output, features, create_graph=create_graph and second_order)
+    grad = grad if grad.element_size() >= 4 else grad.float()
     return _weighted_sum(features, _channel_weights(grad, features, guided=guided))
 
 

@@ -73,14 +73,15 @@ class XBLFeedback(Feedback):
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
         """Find the explained layer, and the linear head when the closed form of Grad-CAM applies."""
         layer = self.config.layer if self.config.layer != "auto" else explained_layer(network, example)
-        head = gap_head(network, layer)
-        if self.config.cam_mode == "closed" and head is None:
+        declared = layer == getattr(network, "explained_layer", None) and gap_head(network) is not None
+        if self.config.cam_mode == "closed" and not declared:
             raise UserError(
                 f"method.xbl.cam_mode=closed needs a network whose layer '{layer}' meets only global average pooling "
                 "and one linear layer; choose method.xbl.cam_mode=autograd."
             )
         self.layers = (layer,)
-        self._head = head if self.config.cam_mode != "autograd" and self.config.second_order else None
+        closed = declared and self.config.cam_mode != "autograd" and self.config.second_order
+        self._head = str(network.gap_head) if closed else None
         return network
 
     def cam(self, step: Step) -> Tensor:

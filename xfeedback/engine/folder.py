@@ -1,0 +1,120 @@
+"""A run's folder: what is in it, whether it is finished, and who is working in it."""
+
+import fcntl
+import os
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from xfeedback import files
+from xfeedback.engine.spec import RunSpec
+from xfeedback.errors import UserError
+
+
+class RunFolder:
+    """The folder of one run.
+
+    Attributes:
+        spec: the run.
+        path: its folder.
+    """
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec, self.path = spec, spec.folder
+
+    @property
+    def history(self) -> Path:
+        """One line of JSON an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the state for resuming is kept while the run is not finished."""
+        return self.path / "checkpoints"
+
+    def result(self) -> dict[str, Any] | None:
+        """Return the result of a finished run, or None."""
+        path = self.path / "result.json"
+        return files.read_json(path) if path.exists() else None
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Make the folder and hold its lock; the lock goes with the process, however it ends.
+
+        Raises:
+            UserError: the folder can't be written, or another process is at work in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+        except BlockingIOError as error:
+            raise UserError(f"another process is at work on this run: {self.path}. Wait for it to finish.") from error
+        finally:
+            os.close(handle)
+
+    def set_aside(self) -> None:
+        """Move a finished run out of the way, so that it can be run anew without losing it."""
+        if self.path.exists():
+            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+            target = self.path.parents[1] / "superseded" / f"{self.path.name}-{stamp}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self.path.rename(target)
+
+    def begin(self, provenance: dict[str, Any]) -> None:
+        """Write what is known before training and drop the error of an earlier try."""
+        try:
+            config = yaml.safe_dump(self.spec.plain(), sort_keys=True, allow_unicode=True)
+            files.write_text(self.path / "config.yaml", config)
+            files.write_json(self.path / "provenance.json", provenance)
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        (self.path / "error.json").unlink(missing_ok=True)
+
+    def finish(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Write ``result.json``, the last file of a good run, and drop the checkpoints it no longer needs."""
+        whole = {**self._head(), "status": "done", "finished_at": _now(), **result}
+        files.write_json(self.path / "result.json", whole)
+        for checkpoint in self.checkpoints.glob("*.ckpt"):
+            checkpoint.unlink()
+        return whole
+
+    def fail(self, error: BaseException, message: str) -> dict[str, Any]:
+        """Write ``error.json``; where even that fails, the caller still has the line to show."""
+        trace = "".join(traceback.format_exception(error))
+        kind = type(error).__name__
+        whole = {**self._head(), "status": "failed", "at": _now(), "error": message, "kind": kind, "traceback": trace}
+        try:
+            files.write_json(self.path / "error.json", whole)
+        except OSError:
+            whole["error"] += " (error.json could not be written either)"
+        return whole
+
+    def _head(self) -> dict[str, Any]:
+        spec = self.spec
+        return {
+            "run": spec.run,
+            "dataset": spec.label,
+            "model": spec.model.name,
+            "method": spec.method,
+            "seed": spec.seed,
+            "variant": spec.variant,
+            "cell": spec.cell,
+        }
+
+
+def _unwritable(path: Path, error: OSError) -> UserError:
+    return UserError(f"cannot write to {path}: {error.strerror}. Choose another folder with paths.outputs=FOLDER.")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

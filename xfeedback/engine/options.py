@@ -1,0 +1,106 @@
+"""Options of training, evaluation, logging and folders."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xfeedback.config import require
+
+NOT_IDENTITY = ("accelerator", "devices", "strategy", "threads", "progress", "checkpoint_every_n_epochs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How a run is trained.
+
+    Attributes:
+        max_epochs: passes over the training set.
+        batch_size: samples a step, over all devices together.
+        accelerator: ``auto`` takes a GPU when there is one.
+        devices: how many of them.
+        strategy: ``ddp`` for several devices or processes.
+        precision: of the forward and backward passes; explanations are always float32.
+        channels_last: memory format of images.
+        gradient_clip: largest norm of the gradient, or None.
+        accumulate: batches a step of the optimiser.
+        select_on: weights kept: of the epoch best on ``val_random``, ``val_correlated`` or ``val``, or the ``last``;
+            ``auto``: ``val_random`` with decoys, else ``val``, and ``last`` where the data has no validation set.
+            ``test`` leaks and stamps the result.
+        threads: CPU threads of torch; None leaves torch's choice.
+        progress: show a progress bar.
+        checkpoint_every_n_epochs: how often the state for resuming is saved.
+    """
+
+    max_epochs: int = 10
+    batch_size: int = 128
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = 1
+    strategy: Literal["auto", "ddp"] = "auto"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    channels_last: bool = False
+    gradient_clip: float | None = None
+    accumulate: int = 1
+    select_on: Literal["auto", "last", "val", "val_random", "val_correlated"] = "auto"
+    threads: int | None = None
+    progress: bool = True
+    checkpoint_every_n_epochs: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "batch_size", "devices", "accumulate", "checkpoint_every_n_epochs"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
+        require(self.gradient_clip is None or self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "above 0")
+        require(self.devices == 1 or self.strategy == "ddp", "devices", self.devices, "1 unless trainer=ddp")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """How a trained network is evaluated.
+
+    Attributes:
+        batch_size: samples at a time.
+        explainers: explanations that are scored and shown; the first is the headline.
+        explained: how many test images are explained at most.
+        pictures: how many test images are shown with their explanations.
+    """
+
+    batch_size: int = 256
+    explainers: tuple[Literal["grad_cam", "gradient"], ...] = ("grad_cam", "gradient")
+    explained: int = 1000
+    pictures: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        require(self.explained >= 0, "explained", self.explained, "0 or more")
+        require(self.pictures >= 0, "pictures", self.pictures, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoggerConfig:
+    """A logger on top of the run folder's own ``metrics.jsonl``.
+
+    Attributes:
+        name: which one.
+        project: for wandb.
+        mode: for wandb: ``auto`` is offline unless the user has logged in; WANDB_MODE overrides it.
+    """
+
+    name: Literal["none", "wandb", "tensorboard", "csv"] = "none"
+    project: str = "xfeedback"
+    mode: Literal["auto", "online", "offline"] = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathsConfig:
+    """Folders.
+
+    Attributes:
+        outputs: runs and comparisons are written here.
+        data: data sets are looked for, and downloaded, here.
+        shared_data: further folders with data sets, only read.
+        cache: decoded data sets.
+    """
+
+    outputs: str = "outputs"
+    data: str = "data"
+    shared_data: tuple[str, ...] = ()
+    cache: str = "outputs/cache"

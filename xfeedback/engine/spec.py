@@ -1,0 +1,165 @@
+"""The typed description of one run, and the name that follows from its content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+from xfeedback import data, methods, models
+from xfeedback.config import from_mapping
+from xfeedback.data.build import task_name
+from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.options import DatasetConfig
+from xfeedback.engine.options import NOT_IDENTITY, EvaluationConfig, LoggerConfig, PathsConfig, TrainerConfig
+from xfeedback.errors import UserError, unknown
+from xfeedback.feedback import FeedbackConfig, OptimiserConfig
+from xfeedback.models.base import ModelConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSpec:
+    """Everything that one run needs to know.
+
+    Attributes:
+        dataset, decoy, model, optimiser, trainer, evaluation, logger, paths: options of each part.
+        methods: the feedbacks' options by name, in order.
+        seed: of weights, order, augmentation, decoys and noise.
+        variant: ``clean``, or ``paper`` as the papers' programs behave.
+        force: run anew what is finished.
+        notices: what was decided on the user's behalf, a line each.
+    """
+
+    dataset: DatasetConfig
+    decoy: DecoyConfig
+    methods: Mapping[str, FeedbackConfig]
+    model: ModelConfig
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    seed: int = 0
+    variant: str = "clean"
+    force: bool = False
+    notices: tuple[str, ...] = ()
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> Self:
+        """Build and check a spec from nested plain values, as they stand in ``config.yaml``.
+
+        Raises:
+            UserError: a key, type, value or combination that can't work.
+        """
+        rest = dict(values)
+        parts: dict[str, Any] = {
+            "dataset": _named(rest.pop("dataset"), "dataset", data.config_class),
+            "model": _named(rest.pop("model"), "model", models.config_class),
+            "methods": {name: _method(name, options) for name, options in (rest.pop("method") or {}).items()},
+        }
+        known = {
+            "decoy": DecoyConfig,
+            "optimiser": OptimiserConfig,
+            "trainer": TrainerConfig,
+            "evaluation": EvaluationConfig,
+            "logger": LoggerConfig,
+            "paths": PathsConfig,
+        }
+        parts |= {key: from_mapping(kind, rest.pop(key), key) for key, kind in known.items() if key in rest}
+        parts |= {key: _checked(key, rest.pop(key)) for key in ("seed", "variant", "force") if key in rest}
+        if rest:
+            raise unknown("option", next(iter(rest)), [*known, "dataset", "model", "method", "seed", "variant", "force"])
+        return cls(**parts).settled()
+
+    def settled(self) -> Self:
+        """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
+        if self.decoy.name != "auto":
+            spec = self
+        elif self.needs_annotation() and not data.annotates(self.dataset, self.decoy):
+            spec = self.with_decoys(f"{self.method} needs annotations and {self.dataset.name} has none")
+        else:
+            spec = replace(self, decoy=replace(self.decoy, name="none"))
+        if spec.needs_annotation() and not data.annotates(spec.dataset, spec.decoy):
+            raise UserError(
+                f"method={spec.method} needs annotations and dataset={spec.dataset.name} with decoy=none has none. "
+                "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
+                "(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
+            )
+        return spec
+
+    def with_decoys(self, reason: str) -> Self:
+        """Return the spec with corner decoys switched on, and the reason as a notice."""
+        notice = f"{reason}: decoys are on (decoy=corner; decoy=none switches them off)"
+        return replace(self, decoy=replace(self.decoy, name="corner"), notices=(*self.notices, notice))
+
+    def needs_annotation(self) -> bool:
+        """Whether one of the methods needs to know where the right evidence lies."""
+        return any(methods.feedback_class(name).annotation != "none" for name in self.methods)
+
+    @property
+    def method(self) -> str:
+        """The methods' names joined by ``+``; ``plain`` when there are none."""
+        return "+".join(self.methods) or "plain"
+
+    @property
+    def label(self) -> str:
+        """The data set's name in tables."""
+        return task_name(self.dataset, self.decoy)
+
+    def plain(self) -> dict[str, Any]:
+        """Return all options as nested plain values; :meth:`from_plain` reads them back."""
+        parts = ("dataset", "decoy", "model", "optimiser", "trainer", "evaluation", "logger", "paths")
+        values: dict[str, Any] = {part: asdict(getattr(self, part)) for part in parts}
+        values["method"] = {name: asdict(config) for name, config in self.methods.items()}
+        return json.loads(json.dumps({**values, "seed": self.seed, "variant": self.variant}))
+
+    def identity(self) -> dict[str, Any]:
+        """Return the options that decide a result: not where it is written, on what device, or what is shown meanwhile."""
+        values = self.plain()
+        for part in ("logger", "paths"):
+            del values[part]
+        for key in NOT_IDENTITY:
+            del values["trainer"][key]
+        return values
+
+    @property
+    def cell(self) -> str:
+        """Hash of the identity without the seed: runs that differ in the seed alone share it."""
+        return _hash({key: value for key, value in self.identity().items() if key != "seed"})
+
+    @property
+    def run(self) -> str:
+        """The run folder's name: readable parts and the identity's hash."""
+        return f"{self.label}-{self.model.name}-{self.method}-s{self.seed}-{_hash(self.identity())}"
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return Path(self.paths.outputs) / "runs" / self.run
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _named(values: Any, part: str, config_class: Any) -> Any:
+    name = (values or {}).get("name")
+    if not isinstance(name, str):
+        raise UserError(f"option '{part}.name' has no value")
+    return from_mapping(config_class(name), values, part)
+
+
+def _method(name: str, options: Mapping[str, Any] | None) -> FeedbackConfig:
+    return from_mapping(methods.feedback_class(name).Config, options or {}, f"method.{name}")
+
+
+def _checked(key: str, value: Any) -> Any:
+    kinds = {"seed": int, "variant": str, "force": bool}
+    good = isinstance(value, kinds[key]) and (key == "force" or not isinstance(value, bool))
+    if not good or (key == "seed" and value < 0):
+        words = {"seed": "an integer, 0 or more", "variant": "clean or paper", "force": "true or false"}
+        raise UserError(f"{key}={value} must be {words[key]}")
+    if key == "variant" and value not in ("clean", "paper"):
+        raise UserError(f"variant={value} must be clean or paper")
+    return value
