@@ -1,0 +1,87 @@
+"""Networks by name: plain modules that map images ``(B, C, H, W)`` to logits ``(B, N)``.
+
+A network may declare ``explained_layer`` and ``gap_head``; see :mod:`xfeedback.models.layers`. A family's module is
+imported when one of its networks is asked for.
+"""
+
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from xfeedback.errors import UserError, unknown
+from xfeedback.models.base import InShape, ModelConfig
+from xfeedback.seeding import derive
+
+_FAMILIES = {
+    "gapnet": ("gapnet", "GapNetConfig"),
+    "gapnet_bn": ("gapnet", "GapNetBNConfig"),
+    "mnist_cnn": ("mnist_cnn", "MnistCnnConfig"),
+    "resnet18": ("resnet18", "ResNet18Config"),
+    "resnet18_gap8": ("resnet18", "ResNet18Gap8Config"),
+    "resnet20": ("resnet_cifar", "ResNet20Config"),
+    "resnet32": ("resnet_cifar", "ResNet32Config"),
+    "timm": ("timm_model", "TimmConfig"),
+}
+
+
+def names() -> list[str]:
+    """Return the names of all networks, sorted."""
+    return sorted(_FAMILIES)
+
+
+def config_class(name: str) -> type[ModelConfig]:
+    """Return the options class of the network called ``name``.
+
+    Raises:
+        UserError: there is no such network.
+    """
+    return getattr(_family(name), _FAMILIES[name][1])
+
+
+def build(config: ModelConfig, in_shape: InShape, n_classes: int, seed: int) -> nn.Module:
+    """Build a network on the CPU with weights that depend on ``seed`` alone.
+
+    The weights are drawn under a random state keyed by ``(seed, "init")``; the global random state is left as it was.
+    One forward of an empty image then checks that the network takes images of this shape.
+
+    Args:
+        config: options of one network, see :func:`config_class`.
+        in_shape: channels, height and width of the images.
+        n_classes: number of logits.
+        seed: the run's seed.
+
+    Raises:
+        UserError: there is no such network, or it does not take such images.
+
+    >>> config = config_class("gapnet")(name="gapnet")
+    >>> build(config, (1, 8, 8), 10, seed=0)(torch.zeros(4, 1, 8, 8)).shape
+    torch.Size([4, 10])
+    """
+    family = _family(config.name)
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        torch.default_generator.manual_seed(derive(seed, "init"))
+        network = family.build(config, in_shape, n_classes)
+        _check(network, config.name, in_shape, n_classes)
+    return network
+
+
+def _family(name: str) -> ModuleType:
+    if name not in _FAMILIES:
+        raise unknown("model", name, _FAMILIES)
+    return import_module(f"xfeedback.models.{_FAMILIES[name][0]}")
+
+
+@torch.no_grad()
+def _check(network: nn.Module, name: str, in_shape: InShape, n_classes: int) -> None:
+    network.eval()
+    shape = "x".join(str(size) for size in in_shape)
+    try:
+        logits = network(torch.zeros(1, *in_shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"model={name} does not take images of {shape}: {reason}. Choose another model.") from error
+    if logits.shape != (1, n_classes):
+        raise UserError(f"model={name} gives {tuple(logits.shape)} for {shape} images, not (1, {n_classes}) logits")
+    network.train()
