@@ -34,11 +34,12 @@ class CropFlip:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Crop, then flip, ``(B, C, H, W)`` of any type; what lies outside the image is 0."""
-        height, width = images.shape[-2:]
+        batch, channels, height, width = images.shape
         padded = pad(images, [self.PADDING] * 4)
         rows = self.top[:, None] + torch.arange(height, device=images.device)
+        planes = torch.arange(batch * channels, device=images.device).view(batch, channels, 1)
+        cut = padded.flatten(0, 2).index_select(0, (planes * padded.shape[2] + rows[:, None]).flatten())
         columns = self.left[:, None] + torch.arange(width, device=images.device)
         columns = torch.where(self.flip[:, None], columns.flip(1), columns)
-        flat = (rows[:, :, None] * padded.shape[-1] + columns[:, None, :]).flatten(1)
-        index = flat[:, None].expand(-1, images.shape[1], -1)
-        return padded.flatten(2).gather(2, index).view(images.shape)
+        columns = columns[:, None, None].expand(-1, channels, height, -1)
+        return cut.view(batch, channels, height, -1).gather(3, columns)

@@ -164,7 +164,8 @@ class DeviceLoader:
 
     def _make(self, rows: Tensor, change: CropFlip | None) -> Batch:
         data = self.samples
-        x, mask = data.x[rows], None if data.mask is None else data.mask[rows]
+        x = data.x.index_select(0, rows)
+        mask = None if data.mask is None else data.mask.index_select(0, rows)
         if change is not None:
             x, mask = change(x), None if mask is None else change(mask[:, None])[:, 0]
         if not x.is_floating_point():

@@ -1,0 +1,90 @@
+"""Finding, verifying and downloading the files of a data set."""
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from xfeedback.data.options import Places
+from xfeedback.errors import UserError
+
+
+def candidates(places: Places, *inside: str) -> list[Path]:
+    """Return the folders a set may lie in: each of ``inside`` under the root, then under each extra root."""
+    return [place / path for place in (places.root, *places.extra) for path in inside]
+
+
+def read_bytes(path: Path) -> bytes:
+    """Read a file; one that is missing or can't be read is a :class:`UserError` that names it."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}. Restore the file, or remove its folder.") from error
+
+
+def damaged(path: Path, reason: object) -> UserError:
+    """Build the error for a file whose content is not what it should be."""
+    return UserError(f"{path} is damaged: {reason}. Remove {path.parent} and download it anew, or restore the file.")
+
+
+def verify(path: Path, content: bytes, md5: str) -> None:
+    """Compare a file with its published checksum.
+
+    Raises:
+        UserError: it differs.
+    """
+    found = md5_of(content)
+    if found != md5:
+        raise damaged(path, f"its md5 is {found}, the published one {md5}")
+
+
+def md5_of(content: bytes) -> str:
+    """Return the MD5 of ``content`` in hex: what the publishers give, no protection against forgery."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
+def check_size(
+    what: str, found: tuple[int, int], official: tuple[int, int], declared: Iterable[Sequence[int]], folder: Path
+) -> bool:
+    """Return whether a folder holds the whole official set; False for a shortened one whose size is declared.
+
+    Raises:
+        UserError: neither.
+    """
+    if found == official:
+        return True
+    if found in {tuple(pair) for pair in declared}:
+        return False
+    raise UserError(
+        f"{folder} holds {found[0]} training and {found[1]} test images of {what}, expected {official[0]} and "
+        f"{official[1]}. Restore the files, or declare a shortened set: "
+        f"'dataset.declared_sizes=[[{found[0]},{found[1]}]]'."
+    )
+
+
+def download(what: str, target: Path, searched: Iterable[Path], fetch: Callable[[Path], Path]) -> Path:
+    """Download a set into ``target``, which appears only when whole.
+
+    Args:
+        what: the set's name for messages.
+        target: the folder to make.
+        searched: where the set was looked for, for the message.
+        fetch: downloads and verifies into a given folder and returns the folder made there.
+
+    Raises:
+        UserError: the download failed.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as temporary:
+            made = fetch(Path(temporary))
+            if not (target.is_dir() and any(target.iterdir())):  # another process may have been faster
+                made.replace(target)
+    except (OSError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        folders = ", ".join(dict.fromkeys(str(path) for path in searched))
+        raise UserError(
+            f"no {what} in {folders}, and downloading it failed ({reason[:200]}). Put its files into {target}, or set "
+            "XFEEDBACK_DATA to a folder that holds it."
+        ) from error
+    return target
