@@ -1,5 +1,6 @@
 """The LightningModule that hosts any number of feedbacks on one network."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -119,12 +120,16 @@ class FeedbackModule(LightningModule):
             bad = next(name for name, norm in zip(grads, norms, strict=True) if not torch.isfinite(norm))
             raise TrainingError(f"the gradient of {bad} is not finite at epoch {self.current_epoch}; lower the weight.")
 
-    def on_train_epoch_end(self) -> None:
-        """Log the epoch's means; on an accelerator this is where a loss that was not finite is refused."""
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Log the epoch's means after its last batch; on an accelerator a loss that was not finite is refused here."""
+        del outputs, batch, batch_idx
+        if not self.trainer.is_last_batch:
+            return
         means = self._train.read()
-        if any(value != value or abs(value) == float("inf") for value in means.values()):
+        if not all(math.isfinite(value) for value in means.values()):
             raise _not_finite({k: torch.tensor(v) for k, v in means.items()}, f"epoch {self.current_epoch}")
-        self.log_dict({f"train/{name}": value for name, value in means.items()})
+        figures = {f"train/{name}": value for name, value in means.items()}
+        self.log_dict(figures, on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count hits on one of the validation sets."""

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from xfeedback.explain import Output, explained_output, gradient
-from xfeedback.feedback.network import mode, resting_statistics, tapped
+from xfeedback.models.running import mode, resting_statistics, tapped
 from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
 

@@ -1,0 +1,1 @@
+"""Incremental learning: phases of training."""

@@ -1,0 +1,174 @@
+"""Run one cell: skip it when it is finished, resume it where it stood, record what came out or why not."""
+
+import errno
+import hashlib
+import io
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pytorch_lightning import Trainer
+from torch import nn
+
+from xfeedback import data, files, methods, models
+from xfeedback.data.task import Task
+from xfeedback.engine import provenance
+from xfeedback.engine.callbacks import StepTimer
+from xfeedback.engine.evaluate import Evaluation, evaluate
+from xfeedback.engine.folder import RunFolder
+from xfeedback.engine.loggers import Guarded, build_logger
+from xfeedback.engine.pictures import write_pictures
+from xfeedback.engine.spec import RunSpec
+from xfeedback.engine.train import build_trainer, fit, selection_metric
+from xfeedback.errors import TrainingError, UserError
+from xfeedback.feedback import FeedbackModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        status: ``done``, ``skipped`` (it was finished before), or ``failed``.
+        folder: the run folder.
+        record: what ``result.json`` or ``error.json`` holds.
+    """
+
+    status: Literal["done", "skipped", "failed"]
+    folder: Path
+    record: dict[str, Any]
+
+
+def run_experiment(spec: RunSpec) -> Outcome:
+    """Run one cell and return how it ended; a failure during training is an outcome, not an exception.
+
+    Raises:
+        UserError: it can't be started as asked for; nothing has been trained, and what was there stays.
+    """
+    folder = RunFolder(spec)
+    done = folder.result()
+    if done is not None and not spec.force:
+        return Outcome(status="skipped", folder=folder.path, record=done)
+    if spec.trainer.threads is not None:
+        torch.set_num_threads(spec.trainer.threads)
+    task = load_task(spec)
+    module = build_module(spec, task)
+    if not is_main_process():
+        return _run(spec, folder, task, module)
+    if done is not None:
+        folder.set_aside()
+    with folder.opened():
+        return _run(spec, folder, task, module)
+
+
+def refused(spec: RunSpec, error: UserError) -> Outcome:
+    """Record a cell of a sweep that could not be started."""
+    folder = RunFolder(spec)
+    return Outcome(status="failed", folder=folder.path, record=folder.fail(error, str(error)))
+
+
+def load_task(spec: RunSpec) -> Task:
+    """Load the data set with its decoys and annotations."""
+    paths = spec.paths
+    return data.load(
+        spec.dataset,
+        spec.decoy,
+        seed=spec.seed,
+        root=Path(paths.data),
+        extra_roots=[Path(extra) for extra in paths.shared_data],
+        cache=Path(paths.cache),
+    )
+
+
+def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
+    """Build the network and put the methods' feedbacks on it: one method's own LightningModule, or the common host."""
+    network = models.build(spec.model, task.in_shape, task.n_classes, spec.seed)
+    feedbacks = [methods.feedback_class(name)(config) for name, config in spec.methods.items()]
+    host: dict[str, Any] = {
+        "optimiser": spec.optimiser,
+        "example": torch.zeros(1, *task.in_shape),
+        "seed": spec.seed,
+        "channels_last": spec.trainer.channels_last,
+        "val_names": list(task.val_loaders(spec.evaluation.batch_size, "cpu")),
+    }
+    if len(feedbacks) == 1:
+        return methods.module_class(feedbacks[0].name)(network, feedback=feedbacks[0], **host)
+    return FeedbackModule(network, feedbacks, **host)
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, of those that train together."""
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
+
+
+def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule) -> Outcome:
+    started = time.perf_counter()
+    if is_main_process():
+        folder.begin(provenance.collect(fingerprint=task.fingerprint, stamps=task.stamps))
+    logger = build_logger(spec) if is_main_process() else None
+    try:
+        timer = StepTimer()
+        trainer = build_trainer(spec, folder, selection_metric(spec, task), timer, logger)
+        notes, epoch = fit(trainer, module, task, spec, folder)
+        if not is_main_process():
+            return Outcome(status="done", folder=folder.path, record={})
+        device = trainer.strategy.root_device
+        evaluation = evaluate(module.network.to(device), task, spec.evaluation, device)
+        result = _result(spec, task, evaluation, timer, notes, epoch, trainer)
+        result["weights_sha256"] = _save_weights(module.network, folder.path / "weights.pt")
+        write_pictures(folder.path, evaluation.pictures, task.class_names)
+        record = folder.finish({**result, "seconds": round(time.perf_counter() - started, 2)})
+    except (TrainingError, UserError, OSError, RuntimeError) as error:
+        return Outcome(status="failed", folder=folder.path, record=folder.fail(error, _one_line(error)))
+    finally:
+        _close(logger, folder)
+    return Outcome(status="done", folder=folder.path, record=record)
+
+
+def _result(
+    spec: RunSpec, task: Task, evaluation: Evaluation, timer: StepTimer, notes: list[str], epoch: int, trainer: Trainer
+) -> dict[str, Any]:
+    cost = {"cost/step_ms": ms} if (ms := timer.median_ms()) is not None else {}
+    return {
+        "metrics": {**evaluation.metrics, **cost},
+        "stamps": list(task.stamps),
+        "select_on": selection_metric(spec, task) or "last",
+        "selected_epoch": epoch,
+        "epochs": spec.trainer.max_epochs,
+        "steps": trainer.global_step,
+        "resumed": bool(notes),
+        "notes": [*spec.notices, *notes, *evaluation.notes],
+    }
+
+
+def _save_weights(network: nn.Module, path: Path) -> str:
+    """Write the weights and return a hash of their names and bits."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    files.write_bytes(path, buffer.getvalue())
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _close(logger: Guarded | None, folder: RunFolder) -> None:
+    if logger is not None:
+        result = folder.result()
+        logger.close(result["metrics"] if result else {}, folder.path / "explanations.png")
+
+
+def _one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    line = text[0] if text else type(error).__name__
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else " while writing to the run folder"
+        return f"no space{where}: {error.strerror}. Free some, or choose paths.outputs=FOLDER; run again to resume."
+    if "out of memory" in line.lower():
+        return f"{line} Lower trainer.batch_size or use trainer.precision=bf16-mixed."
+    return line
