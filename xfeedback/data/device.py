@@ -149,7 +149,9 @@ class DeviceLoader:
             rows = torch.arange(n)
             if self.seed is not None:
                 rows = torch.randperm(n, generator=generator("cpu", self.seed, "order", epoch))
-            self._order = epoch, rows.to(self.device)
+            if self.device.type == "cuda":
+                rows = rows.pin_memory()  # else the copy would wait for the device
+            self._order = epoch, rows.to(self.device, non_blocking=True)
         return self._order[1]
 
     def batch(self, epoch: int, step: int) -> Batch:
