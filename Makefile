@@ -18,14 +18,15 @@ CHECKED := run.py xfeedback hydra_plugins tests scripts benchmarks
 TEST_ENV := WANDB_MODE=offline OMP_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
-.PHONY: help setup run table test test-slow test-gpu bench lint format lock clean
+.PHONY: FORCE help setup run table test test-slow test-gpu bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
 setup: $(STAMP) ## install the locked environment into .venv
 
-$(STAMP): requirements.lock pyproject.toml scripts/setup.sh
+# a named interpreter is always checked: .venv may have been made with another one
+$(STAMP): requirements.lock pyproject.toml scripts/setup.sh $(if $(PYTHON),FORCE)
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
 	@touch $@
 

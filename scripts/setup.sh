@@ -60,7 +60,8 @@ if ! usable; then
     "$python" -m venv .venv
     echo "$TORCH" >.venv/.torch
 fi
-if ! lock_entries uv | grep -q "^$(.venv/bin/uv --version 2>/dev/null | sed 's/^uv \([^ ]*\).*/uv==\1/') "; then
+present=$(.venv/bin/uv --version 2>/dev/null | awk '{ print "uv==" $2 }')
+if [ "$present" != "$(lock_entries uv | awk 'NR == 1 { print $1 }')" ]; then
     lock_entries uv >.venv/uv.txt
     .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .venv/uv.txt
 fi
