@@ -48,7 +48,7 @@ def write_batches(folder: Path, counts: dict[str, int]) -> dict[str, np.ndarray]
 
 
 def write_jpeg(folder: Path, n_train: int = 40, n_test: int = 10) -> list[int]:
-    """Write an archive of plain-coloured images, listed in reverse order; return their grey levels, in official order."""
+    """Write an archive of plain grey images, in reverse order; return their levels, in official order."""
     folder.mkdir(parents=True)
     entries = [("data_batch_1", i) for i in range(n_train)] + [("test_batch", i) for i in range(n_test)]
     levels = [(7 * i) % 256 for i in range(len(entries))]

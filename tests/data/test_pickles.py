@@ -50,7 +50,14 @@ def test_other_names_are_refused(name):
 
 def test_damage_is_one_line():
     whole = pickle.dumps({b"data": np.zeros((5, 5)), b"labels": list(range(1000))}, protocol=3)
-    for content in (b"", b"no pickle at all", whole[:50], whole[: len(whole) // 2], whole[:-1], b"\x80\x03" + whole[9:]):
+    for content in (
+        b"",
+        b"no pickle at all",
+        whole[:50],
+        whole[: len(whole) // 2],
+        whole[:-1],
+        b"\x80\x03" + whole[9:],
+    ):
         with pytest.raises(UserError, match="some/batch is damaged") as caught:
             load(PATH, content)
         assert "\n" not in str(caught.value)

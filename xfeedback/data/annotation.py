@@ -53,7 +53,7 @@ def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             masks = {name: file[name] for name in ("train", "test")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"cannot read the masks of dataset.annotation.file={path}: {error}. It must be an .npz file with the "
             "arrays 'train' and 'test' of shape (images, height, width)."
