@@ -19,10 +19,13 @@ class GapNetConfig(ModelConfig):
 
     Attributes:
         width: channels of the first convolution; the four have ``width * (1, 2, 2, 4)``.
+        init: ``he``: convolutions from N(0, 2 / fan-in), zero biases (He et al. 2015); ``torch``: PyTorch's default, a
+            third of that variance, with which training stands still for epochs and a CAM loss can kill the maps.
     """
 
     name: Literal["gapnet"] = "gapnet"
     width: int = 16
+    init: Literal["he", "torch"] = "he"
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", self.width, "a positive integer")
@@ -82,4 +85,15 @@ def build(config: GapNetConfig | GapNetBNConfig, in_shape: InShape, n_classes: i
     w = config.width
     if isinstance(config, GapNetBNConfig):
         return GapNet(in_shape[0], n_classes, (w, 2 * w, 4 * w, 4 * w), batch_norm=True)
-    return GapNet(in_shape[0], n_classes, (w, 2 * w, 2 * w, 4 * w), batch_norm=False)
+    network = GapNet(in_shape[0], n_classes, (w, 2 * w, 2 * w, 4 * w), batch_norm=False)
+    if config.init == "he":
+        _he(network)
+    return network
+
+
+def _he(network: GapNet) -> None:
+    for module in network.features:
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            assert module.bias is not None
+            nn.init.zeros_(module.bias)
