@@ -113,3 +113,11 @@ def test_mnist_cnn_log_softmax_is_the_logits_normalised() -> None:
     released = models.build(small("mnist_cnn", output="log_softmax"), (1, 28, 28), 10, seed=0).eval()(x)
     assert torch.allclose(released.exp().sum(1), torch.ones(3))
     assert torch.allclose(released, logits.log_softmax(1))
+
+
+@pytest.mark.parametrize(("init", "variance"), [("he", 2 / (32 * 9)), ("torch", 1 / (3 * 32 * 9))])
+def test_gapnet_initialisation(init: str, variance: float) -> None:
+    network = models.build(small("gapnet", init=init, width=16), (1, 28, 28), 10, seed=0)
+    conv = network.get_submodule("features.conv4")
+    assert float(conv.get_parameter("weight").detach().var()) == pytest.approx(variance, rel=0.03)
+    assert bool(conv.get_parameter("bias").any()) == (init == "torch")

@@ -93,7 +93,6 @@ def build(config: GapNetConfig | GapNetBNConfig, in_shape: InShape, n_classes: i
 
 def _he(network: GapNet) -> None:
     for module in network.features:
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-            assert module.bias is not None
             nn.init.zeros_(module.bias)
