@@ -1,0 +1,92 @@
+"""What a comparison found, in plain sentences made from measured values only."""
+
+from xfeedback.report.metrics import Metric, describe
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.stats import paired_difference
+from xfeedback.report.words import fixed, span
+
+_READS_DECOY = 20.0
+"""Points that accuracy must fall on every seed, from the decoys of training to random ones, to be called fooled."""
+_LISTED = 6
+
+
+def findings(group: Group, baseline: str) -> list[str]:
+    """Plain sentences on what ``group`` shows, most important first; empty when nothing was measured."""
+    name = group.headline
+    if name is None:
+        return [*_missing(group)]
+    sentences = [_baseline_sentence(group.baseline, name)] if group.baseline else []
+    others = [row for row in group.rows if name in row.summaries and not row.is_baseline]
+    compared = [row for row in others if name in row.differences]
+    apart = [row for row in compared if row.differences[name].apart_from_zero]
+    better = sorted((r for r in apart if r.differences[name].mean > 0), key=lambda r: -r.differences[name].mean)
+    worse = [row for row in apart if row.differences[name].mean < 0]
+    single = [row for row in compared if row.differences[name].interval is None]
+    open_ = [row for row in compared if row not in apart and row not in single]
+    title = _on(describe(name))
+    sentences += [f"Better than {baseline} {title}: {_listed(better, name)}."] if better else []
+    sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
+    sentences += [f"No difference from {baseline} shown {title}: {_listed(open_, name)}."] if open_ else []
+    sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
+    alone = [row for row in others if row not in compared]
+    sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
+    return [s for s in [*sentences, *_explanation_sentence(group, better), *_missing(group)] if s]
+
+
+def _baseline_sentence(row: Row | None, name: str) -> str:
+    if row is None or name not in row.summaries:
+        return ""
+    mean = f"{fixed(row.summaries[name].mean)} %"
+    seen, shown = row.values.get("acc/random", {}), row.values.get("acc/correlated", {})
+    gap = paired_difference(shown, seen)
+    if gap is None:
+        return f"{row.label} reaches {mean} {_on(describe(name))}."
+    with_decoy = f"{fixed(row.summaries['acc/correlated'].mean)} %"
+    falls = [shown[seed] - seen[seed] for seed in shown.keys() & seen.keys()]
+    if min(falls) > _READS_DECOY:
+        seen_as = f"{with_decoy} while the decoys agree with the class, {mean} once they are random"
+        return f"{row.label} reads the decoy: {seen_as}."
+    verb = "loses" if gap.mean > 0 else "gains"
+    return f"{row.label} {verb} {fixed(abs(gap.mean))} points once decoys are random ({with_decoy} to {mean})."
+
+
+def _explanation_sentence(group: Group, better: list[Row]) -> list[str]:
+    base, name = group.baseline, "explanation/inside"
+    if base is None or name not in base.summaries:
+        return []
+    rows = [row for row in better if row.differences.get(name) is not None and row.differences[name].apart_from_zero]
+    if not rows:
+        return []
+    parts = [f"{row.label} {fixed(row.summaries[name].mean)} %" for row in rows]
+    plain = f"{base.label} {fixed(base.summaries[name].mean)} %"
+    return [f"Share of the explanation inside the annotation: {_some(parts)}; {plain}."]
+
+
+def _missing(group: Group) -> list[str]:
+    lost = [(row.label, len(row.runs) - len(row.done)) for row in group.rows if len(row.done) < len(row.runs)]
+    named = _some([f"{label} ({count} seed{'s' if count > 1 else ''})" for label, count in lost])
+    return [f"Not finished: {named}."] if lost else []
+
+
+def _listed(rows: list[Row], name: str) -> str:
+    return _some([_with_numbers(row, name) for row in rows])
+
+
+def _some(texts: list[str]) -> str:
+    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
+    return ", ".join(texts[:_LISTED] + more)
+
+
+def _with_numbers(row: Row, name: str) -> str:
+    difference = row.differences.get(name)
+    text = f"{row.label} {fixed(row.summaries[name].mean)} %"
+    return text if difference is None else f"{text} ({span(difference)})"
+
+
+def _on(metric: Metric) -> str:
+    return {
+        "acc/random": "on random decoys",
+        "acc/conflict": "on conflicting decoys",
+        "acc/clean": "without decoys",
+        "acc/test": "on the test set",
+    }.get(metric.name, f"on {metric.name}")

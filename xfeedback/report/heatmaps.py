@@ -1,0 +1,187 @@
+"""The grid of explanations: test images down, input, annotation and each row's explanation across."""
+
+import base64
+import io
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from xfeedback.report.evidence import Evidence, Explanations
+from xfeedback.report.svg import tag
+
+MOST_IMAGES = 8
+_LARGEST = 128
+_ROOM = 1090
+_RAMP = np.array([[0.0, 70, 22, 110], [0.35, 170, 45, 100], [0.65, 240, 110, 45], [1.0, 255, 232, 130]])
+RAMP_CSS = "linear-gradient(90deg, rgb(20 20 24), rgb(170 45 100) 35%, rgb(240 110 45) 65%, rgb(255 232 130))"
+
+
+def grid(evidence: Evidence, slots: Mapping[str, int], key: str) -> str:
+    """HTML of the grid of one group, with a switch when there are several explainers; empty without explanations.
+
+    Args:
+        evidence: explanations of one seed by row label.
+        slots: colour slot by row label.
+        key: prefix of element ids, unique on the page.
+    """
+    shown = evidence.explanations
+    if not shown:
+        return ""
+    first = next(iter(shown.values()))
+    explainers = list(dict.fromkeys(name for found in shown.values() for name in found.maps))
+    picked = pick(first.label)
+    styles = "".join(f".{key}-{n}{{background-image:url({_png(first.images[n])})}}" for n in picked)
+    symbols = "".join(_outlines(first, n, key) for n in picked)
+    heads = ["input", "annotation", *shown] if _annotated(first) else ["input", *shown]
+    head = "".join(_head(name, slots) for name in heads)
+    body = "".join(_row(first, n, shown, explainers, key) for n in picked)
+    width = min(max(_ROOM // len(heads) - 14, 96), 148)
+    table = tag(
+        "table", tag("thead", tag("tr", head)) + tag("tbody", body),
+        class_="maps", data_explainer=explainers[0], style=f"--w:{width}px",
+    )  # fmt: skip
+    hidden = "".join(
+        f'.maps[data-explainer="{e}"] .heat:not([data-explainer="{e}"]){{display:none}}' for e in explainers
+    )
+    sheet = tag("style", styles + hidden)
+    more = tag("p", f"{evidence.left_out} further rows are not drawn.", class_="note") if evidence.left_out else ""
+    return (
+        sheet
+        + tag("svg", symbols, class_="defs", aria_hidden="true")
+        + _switch(explainers)
+        + tag("div", table, class_="scroll")
+        + more
+    )
+
+
+def pick(labels: NDArray[np.generic], count: int = MOST_IMAGES) -> list[int]:
+    """Positions to show: the first image of each class, then the rest, in order; nobody chooses by hand.
+
+    >>> pick(np.array([3, 3, 1, 3, 2]), 4)
+    [0, 1, 2, 4]
+    """
+    firsts = [int(np.flatnonzero(labels == label)[0]) for label in dict.fromkeys(labels.tolist())]
+    rest = [position for position in range(len(labels)) if position not in firsts]
+    return sorted((firsts + rest)[:count])
+
+
+def _head(name: str, slots: Mapping[str, int]) -> str:
+    if name not in slots:
+        return tag("th", escape(name), scope="col")
+    swatch = tag("i", class_=f"swatch s{slots[name]}")
+    return tag("th", swatch + escape(name).replace("_", "_<wbr>"), scope="col")
+
+
+def _row(first: Explanations, n: int, shown: Mapping[str, Explanations], explainers: list[str], key: str) -> str:
+    under = tag("figcaption", f"class {escape(str(first.label[n]))}")
+    cells = [_cell(tag("div", class_=f"base {key}-{n}"), under)]
+    if _annotated(first):
+        cells.append(
+            _cell(
+                tag("div", class_=f"base {key}-{n}") + _use(f"{key}-o{n}"),
+                tag("figcaption", f"test image {first.index[n]}"),
+            )
+        )
+    for found in shown.values():
+        place = np.flatnonzero(found.index == first.index[n])
+        cells.append(_explained(found, int(place[0]), n, explainers, key) if len(place) else tag("td"))
+    return tag("tr", "".join(cells))
+
+
+def _explained(found: Explanations, m: int, n: int, explainers: list[str], key: str) -> str:
+    parts = [tag("div", class_=f"base dim {key}-{n}")]
+    for name in explainers:
+        if name in found.maps:
+            hint = f"{name} of test image {found.index[m]}"
+            source = _heat(found.maps[name][m])
+            parts.append(f'<img class="heat" data-explainer="{name}" alt="{escape(hint)}" src="{source}">')
+    parts.append(_use(f"{key}-d{n}"))
+    right = found.prediction[m] == found.label[m]
+    mark = tag("b", "✓" if right else "✗", class_="right" if right else "wrong")
+    said = f"says {escape(str(found.prediction[m]))}"
+    return _cell("".join(parts), tag("figcaption", f"{mark} {said}"))
+
+
+def _cell(picture: str, caption: str) -> str:
+    return tag("td", tag("figure", tag("div", picture, class_="stack") + caption))
+
+
+def _switch(explainers: list[str]) -> str:
+    if len(explainers) < 2:
+        return tag("p", f"Explainer: {escape(explainers[0])}.", class_="note")
+    buttons = "".join(
+        tag(
+            "button",
+            escape(name),
+            type="button",
+            data_explainer=name,
+            aria_pressed="true" if name == explainers[0] else "false",
+        )
+        for name in explainers
+    )
+    return tag("div", tag("span", "Explainer") + buttons, class_="switch", role="group", aria_label="Explainer")
+
+
+def _annotated(found: Explanations) -> bool:
+    return found.mask is not None or found.wrong is not None
+
+
+def _outlines(found: Explanations, n: int, key: str) -> str:
+    """Two symbols of one image: mask and decoy outline, and the decoy outline alone."""
+    height, width = found.images.shape[1:3]
+    box = f"0 0 {width} {height}"
+    mask = "" if found.mask is None else _outline(found.mask[n], "mask")
+    decoy = "" if found.wrong is None else _outline(found.wrong[n], "decoy")
+    return tag("symbol", mask + decoy, id=f"{key}-o{n}", viewBox=box) + tag(
+        "symbol", decoy, id=f"{key}-d{n}", viewBox=box
+    )
+
+
+def _outline(mask: NDArray[np.bool_], kind: str) -> str:
+    edge = _boundary(mask)
+    return tag("path", d=edge, class_="halo") + tag("path", d=edge, class_=kind)
+
+
+def _use(name: str) -> str:
+    return tag("svg", tag("use", href=f"#{name}"), class_="outline", aria_hidden="true")
+
+
+def _boundary(mask: NDArray[np.bool_]) -> str:
+    """SVG path of the pixel edges between inside and outside of ``mask`` (H, W), straight runs joined."""
+    padded = np.pad(mask, 1).astype(np.int8)
+    parts = []
+    across, down = np.diff(padded, axis=0)[:, 1:-1], np.diff(padded, axis=1)[1:-1, :]
+    for y, edge in enumerate(across):
+        parts += [f"M{start} {y}H{end}" for start, end in _stretches(edge != 0)]
+    for x, edge in enumerate(down.T):
+        parts += [f"M{x} {start}V{end}" for start, end in _stretches(edge != 0)]
+    return "".join(parts)
+
+
+def _stretches(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    steps = np.diff(np.concatenate([[0], flags.astype(np.int8), [0]]))
+    return list(zip(np.flatnonzero(steps == 1).tolist(), np.flatnonzero(steps == -1).tolist(), strict=True))
+
+
+def _png(image: NDArray[np.uint8]) -> str:
+    pixels = image[..., 0] if image.shape[-1] != 3 else image
+    return _data_uri(Image.fromarray(pixels))
+
+
+def _heat(values: NDArray[np.generic]) -> str:
+    """A map (H, W) in [0, 1] as a picture that covers more the higher the value; NaN counts as 0."""
+    level = np.clip(np.nan_to_num(values.astype(np.float64)), 0, 1)
+    colours = [np.interp(level, _RAMP[:, 0], _RAMP[:, channel]) for channel in (1, 2, 3)]
+    alpha = 255 * 0.82 * level**0.75
+    return _data_uri(Image.fromarray(np.stack([*colours, alpha], axis=-1).round().astype(np.uint8)))
+
+
+def _data_uri(picture: Image.Image) -> str:
+    if max(picture.size) > _LARGEST:
+        picture.thumbnail((_LARGEST, _LARGEST))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

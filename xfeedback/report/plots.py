@@ -1,0 +1,160 @@
+"""Figures as inline SVG: per-seed points with intervals, and learning curves."""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from xfeedback.report.evidence import Record
+from xfeedback.report.metrics import describe
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.stats import Summary
+from xfeedback.report.svg import Scale, figure, line, path, shown, tag, text, ticks
+from xfeedback.report.words import fixed, mean_text
+
+WIDTH = 520
+_NUMBERS, _LANE, _TOP = 92, 30, 8
+_CURVE_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 230, 44, 12, 34
+_MOST_POINTS = 150
+_LONGEST_LABEL = 22
+_MOST_WITH_SEEDS = 16
+
+
+def points(group: Group, metric: str, slots: Mapping[str, int]) -> str:
+    """One lane a row: a dot for each seed, a band for the 95 % interval, a bar for the mean.
+
+    Args:
+        group: rows to draw; those without a value get an empty lane that says so.
+        metric: name of the metric.
+        slots: colour slot by row label.
+    """
+    rows = group.rows
+    marks = _axis([row.summaries[metric] for row in rows if metric in row.summaries], group, metric)
+    scale = Scale(marks[0], marks[-1], _gutter(group), WIDTH - _NUMBERS)
+    bottom = _TOP + _LANE * len(rows)
+    parts = [line(scale(mark), _TOP, scale(mark), bottom, class_="grid") for mark in marks]
+    parts += [text(scale(mark), bottom + 17, shown(mark), class_="tick", text_anchor="middle") for mark in marks]
+    parts += [_lane(row, metric, scale, _TOP + _LANE * (position + 0.5), slots) for position, row in enumerate(rows)]
+    return figure(
+        WIDTH, bottom + 24, "".join(parts), f"{describe(metric).title}: points for each seed and 95 % intervals"
+    )
+
+
+def curves(histories: Mapping[str, Mapping[int, Sequence[Record]]], key: str, slots: Mapping[str, int]) -> str:
+    """Values of ``key`` over epochs: a strong line for the mean and, up to 16 rows, a thin one for each seed.
+
+    Args:
+        histories: epoch records by row label and seed.
+        key: e.g. ``val/random`` or ``train/loss``.
+        slots: colour slot by row label.
+    """
+    lines = {
+        label: {seed: _series(records, key) for seed, records in seeds.items()} for label, seeds in histories.items()
+    }
+    values = [value for seeds in lines.values() for series in seeds.values() for _, value in series]
+    longest = max((epoch for seeds in lines.values() for series in seeds.values() for epoch, _ in series), default=1)
+    marks = ticks(min(values, default=0.0), max(values, default=1.0), 4)
+    x = Scale(1, max(longest, 2), _LEFT, WIDTH - _RIGHT)
+    y = Scale(marks[0], marks[-1], _CURVE_HEIGHT - _BOTTOM, _TOP)
+    parts = [*_frame(marks, longest, x, y), *_phases(histories, x)]
+    few = len(lines) <= _MOST_WITH_SEEDS
+    parts += [_lines(label, seeds, x, y, slots[label], each=few) for label, seeds in lines.items()]
+    return figure(WIDTH, _CURVE_HEIGHT, "".join(parts), f"{key} over epochs: mean and each seed")
+
+
+def curve_keys(histories: Mapping[str, Mapping[int, Sequence[Record]]]) -> list[str]:
+    """What to draw as curves: every validation accuracy, else training accuracy, and the classification loss."""
+    keys = {key for seeds in histories.values() for records in seeds.values() for record in records for key in record}
+    validation = sorted(key for key in keys if key.startswith("val/"))
+    accuracy = validation or [key for key in ("train/acc",) if key in keys]
+    losses = [key for key in ("train/ce", "train/loss") if key in keys][:1]
+    return accuracy + losses
+
+
+def _axis(summaries: Sequence[Summary], group: Group, metric: str) -> list[float]:
+    values = [v for row in group.rows for v in row.values.get(metric, {}).values()]
+    values += [end for s in summaries if s.interval for end in (s.interval.low, s.interval.high)]
+    percent = describe(metric).unit == "%"
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    if percent:
+        low, high = max(low, 0.0), min(high, 100.0)
+        if high - low > 40:
+            low, high = 0.0, 100.0
+    elif metric.startswith("cost/"):
+        low = 0.0
+    return ticks(low, high)
+
+
+def _lane(row: Row, metric: str, scale: Scale, y: float, slots: Mapping[str, int]) -> str:
+    parts = [_name(row, y), line(scale.start, y, WIDTH - _NUMBERS, y, class_="lane")]
+    summary = row.summaries.get(metric)
+    if summary is None:
+        why = "not finished" if not row.done else "not measured"
+        return "".join([*parts, text(WIDTH - _NUMBERS + 10, y + 4, why, class_="tick")])
+    if summary.interval is not None:
+        low, high = scale(summary.interval.low), scale(summary.interval.high)
+        parts.append(tag("rect", x=low, y=y - 7, width=round(max(high - low, 1), 2), height=14, rx=3, class_="band"))
+    parts.append(line(scale(summary.mean), y - 9, scale(summary.mean), y + 9, class_="mean"))
+    for seed, value in row.values[metric].items():
+        hint = tag("title", f"seed {seed}: {fixed(value, 2)}")
+        parts.append(tag("circle", hint, cx=scale(value), cy=y, r=3.6, class_="dot"))
+    parts.append(text(WIDTH - _NUMBERS + 10, y + 4, mean_text(summary, describe(metric)), class_="value"))
+    return tag("g", "".join(parts), class_=f"s{slots[row.label]}", data_row=row.label)
+
+
+def _gutter(group: Group) -> int:
+    """Room for the longest label, in pixels."""
+    return 14 + round(6.6 * min(max(len(row.label) for row in group.rows), _LONGEST_LABEL))
+
+
+def _name(row: Row, y: float) -> str:
+    short = row.label if len(row.label) <= _LONGEST_LABEL else f"{row.label[: _LONGEST_LABEL - 1]}…"
+    return tag("g", tag("title", row.label) + text(0, y + 4, short, class_="name"))
+
+
+def _series(records: Sequence[Record], key: str) -> list[tuple[int, float]]:
+    return [(epoch, float(r[key])) for epoch, r in enumerate(records, 1) if isinstance(r.get(key), int | float)]
+
+
+def _frame(marks: Sequence[float], longest: int, x: Scale, y: Scale) -> list[str]:
+    parts = [line(_LEFT, y(mark), WIDTH - _RIGHT, y(mark), class_="grid") for mark in marks]
+    parts += [text(_LEFT - 8, y(mark) + 4, shown(mark), class_="tick", text_anchor="end") for mark in marks]
+    epochs = sorted(
+        {1, *(int(mark) for mark in ticks(1, max(longest, 2)) if mark == int(mark) and 1 < mark <= longest)}
+    )
+    base = _CURVE_HEIGHT - _BOTTOM + 18
+    parts += [text(x(epoch), base, str(epoch), class_="tick", text_anchor="middle") for epoch in epochs]
+    return [*parts, text(WIDTH - _RIGHT, _CURVE_HEIGHT - 2, "epoch", class_="tick", text_anchor="end")]
+
+
+def _phases(histories: Mapping[str, Mapping[int, Sequence[Record]]], x: Scale) -> list[str]:
+    """A dashed line where a new phase of incremental training begins, taken from the longest run."""
+    every = [records for seeds in histories.values() for records in seeds.values()]
+    records = max(every, key=len, default=[])
+    starts = [n for n in range(1, len(records)) if records[n].get("phase") != records[n - 1].get("phase")]
+    return [line(x(start + 0.5), _TOP, x(start + 0.5), _CURVE_HEIGHT - _BOTTOM, class_="phase") for start in starts]
+
+
+def _lines(
+    label: str, seeds: Mapping[int, Sequence[tuple[int, float]]], x: Scale, y: Scale, slot: int, *, each: bool
+) -> str:
+    filled = {seed: series for seed, series in seeds.items() if series}
+    if not filled:
+        return ""
+    by_epoch: dict[int, list[float]] = {}
+    for series in filled.values():
+        for epoch, value in series:
+            by_epoch.setdefault(epoch, []).append(value)
+    whole = [(epoch, fmean(values)) for epoch, values in sorted(by_epoch.items()) if len(values) == len(filled)]
+    parts = []
+    if each and len(filled) > 1:
+        parts = [path(_pixels(series, x, y), class_="seed") for series in filled.values()]
+    if whole:
+        parts.append(tag("g", tag("title", label) + path(_pixels(whole, x, y), class_="average")))
+    return tag("g", "".join(parts), class_=f"s{slot}", data_row=label)
+
+
+def _pixels(series: Sequence[tuple[int, float]], x: Scale, y: Scale) -> list[tuple[float, float]]:
+    stride = -(-len(series) // _MOST_POINTS)
+    kept = list(series[::stride])
+    if kept[-1] != series[-1]:
+        kept.append(series[-1])
+    return [(x(epoch), y(value)) for epoch, value in kept]

@@ -1,0 +1,204 @@
+"""The comparison itself: runs grouped into rows (cells), rows into groups (data set and model)."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from xfeedback.errors import unknown
+from xfeedback.report.cells import cell_of, differing, fingerprint, flatten, labels
+from xfeedback.report.collect import Run
+from xfeedback.report.metrics import STEP_RATIO, STEP_TIME, headline, ordered
+from xfeedback.report.stats import Summary, paired_difference, summarise
+
+PLAIN = "plain"
+_RANK = {"done": 2, "failed": 1, "unfinished": 0}
+Values = Mapping[str, Mapping[int, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One cell: a data set, a model and a configured method, over all its seeds.
+
+    Attributes:
+        label: the method's name, with the differing options when several cells share it.
+        runs: one run a seed, by seed, of any status.
+        values: finished values by metric and seed.
+        summaries: mean, sd and interval by metric.
+        differences: paired difference to the baseline row by metric; empty without one and for the baseline itself.
+    """
+
+    dataset: str
+    model: str
+    method: str
+    label: str
+    cell: str
+    runs: tuple[Run, ...]
+    is_baseline: bool
+    options: Mapping[str, str] = field(default_factory=dict)
+    values: Values = field(default_factory=dict)
+    summaries: Mapping[str, Summary] = field(default_factory=dict)
+    differences: Mapping[str, Summary] = field(default_factory=dict)
+
+    @property
+    def done(self) -> tuple[Run, ...]:
+        """Finished runs, by seed."""
+        return tuple(run for run in self.runs if run.status == "done")
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """Stamps of any run of this row, without repeats."""
+        return tuple(dict.fromkeys(stamp for run in self.runs for stamp in run.stamps))
+
+    @property
+    def count(self) -> str:
+        """Finished seeds, with the number asked for when some are missing: ``3`` or ``2/3``."""
+        done, asked = len(self.done), len(self.runs)
+        return str(done) if done == asked else f"{done}/{asked}"
+
+    @property
+    def problems(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Each distinct reason for missing seeds with those seeds: ``("failed: loss is nan", (2,))``."""
+        seeds: dict[str, list[int]] = {}
+        for run in self.runs:
+            if run.status != "done":
+                text = f"failed: {run.reason}" if run.status == "failed" else "unfinished"
+                seeds.setdefault(text, []).append(run.seed)
+        return [(text, tuple(found)) for text, found in seeds.items()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """All rows of one data set and model, the baseline first."""
+
+    dataset: str
+    model: str
+    rows: tuple[Row, ...]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Every metric that some row has, in display order."""
+        return ordered(name for row in self.rows for name in row.summaries)
+
+    @property
+    def headline(self) -> str | None:
+        """The accuracy that decides this comparison, or None when no row has one."""
+        return headline(self.metrics)
+
+    @property
+    def baseline(self) -> Row | None:
+        """The first baseline row, or None."""
+        return next((row for row in self.rows if row.is_baseline), None)
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """Stamps of any row, without repeats."""
+        return tuple(dict.fromkeys(stamp for row in self.rows for stamp in row.stamps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """What a set of run folders says.
+
+    Attributes:
+        groups: one for each data set and model, in the order found.
+        baseline: name of the method that the others are compared with.
+        warnings: one line for each folder or file that could not be used.
+        files: what was written, in order; empty before :func:`xfeedback.report.compare` has written.
+    """
+
+    groups: tuple[Group, ...]
+    baseline: str
+    warnings: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of all groups."""
+        return [row for group in self.groups for row in group.rows]
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs of all rows."""
+        return [run for row in self.rows for run in row.runs]
+
+
+def build(runs: Sequence[Run], *, baseline: str = PLAIN, warnings: Iterable[str] = ()) -> Comparison:
+    """Group ``runs`` and compute every summary and every difference to ``baseline``.
+
+    Raises:
+        UserError: ``baseline`` was chosen and no run has that method (a missing ``plain`` only leaves out differences).
+    """
+    methods = {run.method for run in runs}
+    if baseline != PLAIN and baseline not in methods:
+        raise unknown("baseline", baseline, methods)
+    notes = list(warnings)
+    known = {fingerprint(run): run.cell for run in runs if run.cell} if any(not run.cell for run in runs) else {}
+    cells: dict[tuple[str, str], dict[tuple[str, str], list[Run]]] = {}
+    for run in runs:
+        cells.setdefault((run.dataset, run.model), {}).setdefault((run.method, cell_of(run, known)), []).append(run)
+    groups = tuple(_group(dataset, model, found, baseline, notes) for (dataset, model), found in cells.items())
+    return Comparison(groups=groups, baseline=baseline, warnings=tuple(notes))
+
+
+def _group(
+    dataset: str, model: str, cells: Mapping[tuple[str, str], list[Run]], baseline: str, notes: list[str]
+) -> Group:
+    options = {key: flatten(runs[0].config) for key, runs in cells.items()}
+    names: dict[tuple[str, str], str] = {}
+    for method in dict.fromkeys(method for method, _ in cells):
+        own = {cell: options[method, cell] for name, cell in cells if name == method}
+        names |= {(method, cell): label for cell, label in labels(method, own).items()}
+    rows = [
+        Row(
+            dataset=dataset, model=model, method=key[0], label=names[key], cell=key[1],
+            runs=_one_per_seed(found, notes), is_baseline=key[0] == baseline, options=options[key],
+        )
+        for key, found in cells.items()
+    ]  # fmt: skip
+    rows = [replace(row, values=_values(row)) for row in sorted(rows, key=lambda row: not row.is_baseline)]
+    return Group(dataset=dataset, model=model, rows=tuple(_finished(row, rows) for row in rows))
+
+
+def _one_per_seed(runs: Sequence[Run], notes: list[str]) -> tuple[Run, ...]:
+    kept: dict[int, Run] = {}
+    for run in runs:
+        other = kept.get(run.seed)
+        if other is not None and run.status == other.status == "done":
+            notes.append(f"{other.folder} and {run.folder} are the same cell and seed; the first is used")
+        if other is None or _RANK[run.status] > _RANK[other.status]:
+            kept[run.seed] = run
+    return tuple(kept[seed] for seed in sorted(kept))
+
+
+def _values(row: Row) -> dict[str, dict[int, float]]:
+    names = dict.fromkeys(name for run in row.done for name in run.metrics)
+    return {name: {run.seed: run.metrics[name] for run in row.done if name in run.metrics} for name in names}
+
+
+def _finished(row: Row, rows: Sequence[Row]) -> Row:
+    """``row`` with its cost ratio, summaries and differences to the baseline row that is nearest in its options."""
+    base = row if row.is_baseline else _nearest_baseline(row, rows)
+    values = dict(row.values)
+    if base is not None and (ratio := _step_ratio(row, base)):
+        values[STEP_RATIO] = ratio
+    differences = {}
+    if base is not None and not row.is_baseline:
+        found = {name: paired_difference(values[name], base.values.get(name, {})) for name in values}
+        differences = {name: difference for name, difference in found.items() if difference is not None}
+    summaries = {name: summarise(list(by_seed.values())) for name, by_seed in values.items()}
+    return replace(row, values=values, summaries=summaries, differences=differences)
+
+
+def _nearest_baseline(row: Row, rows: Sequence[Row]) -> Row | None:
+    """The baseline row that differs from ``row`` in the fewest options outside ``method``."""
+
+    def distance(base: Row) -> int:
+        return sum(not name.startswith("method.") for name in differing([row.options, base.options]))
+
+    return min((base for base in rows if base.is_baseline), key=distance, default=None)
+
+
+def _step_ratio(row: Row, base: Row) -> dict[int, float]:
+    """Step time relative to the baseline's, seed by seed, over the seeds both have."""
+    ours, theirs = row.values.get(STEP_TIME, {}), base.values.get(STEP_TIME, {})
+    return {seed: ours[seed] / theirs[seed] for seed in ours if theirs.get(seed, 0) > 0}

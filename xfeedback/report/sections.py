@@ -1,0 +1,171 @@
+"""Tables of the HTML page: results, missing runs, differing options, provenance."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from xfeedback.report.cells import differing
+from xfeedback.report.collect import Run
+from xfeedback.report.metrics import describe
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.svg import tag
+from xfeedback.report.tables import wide_metrics
+from xfeedback.report.words import fixed, is_best, judge, mean_text, problems, status_verdict
+
+_PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "variant", "stamps, notes")
+
+
+def results(group: Group, baseline: str, slots: Mapping[str, int]) -> str:
+    """The sortable main table: means with intervals, seeds, and the verdict on the headline accuracy."""
+    metrics, headline = wide_metrics(group), group.headline
+    heads = [_sortable("method", ""), *(_metric_head(name) for name in metrics), _sortable("n", "seeds")]
+    if headline:
+        heads.append(
+            tag("th", "verdict" + tag("small", escape(describe(headline).title.lower())), scope="col", class_="verdict")
+        )
+    body = "".join(_result_row(row, group, metrics, baseline, slots) for row in group.rows)
+    table = tag("table", tag("thead", tag("tr", "".join(heads))) + tag("tbody", body), class_="results sortable")
+    return tag("div", table, class_="scroll")
+
+
+def missing(group: Group) -> str:
+    """Failed and unfinished runs with reason and folder; empty when everything finished."""
+    lines = []
+    for row in group.rows:
+        for run in row.runs:
+            if run.status != "done":
+                why = run.reason or "killed, or still running"
+                cells = [escape(row.label), str(run.seed), run.status, escape(why), tag("code", escape(run.name))]
+                lines.append(tag("tr", "".join(tag("td", cell) for cell in cells)))
+    if not lines:
+        return ""
+    head = tag(
+        "thead",
+        tag("tr", "".join(tag("th", name, scope="col") for name in ("method", "seed", "status", "reason", "run"))),
+    )
+    table = tag("div", tag("table", head + tag("tbody", "".join(lines))), class_="scroll")
+    return tag("section", tag("h3", "Missing runs") + table, class_="missing")
+
+
+def options(group: Group) -> str:
+    """Options outside the method that differ between rows, and each method's own options."""
+    outside = [{k: v for k, v in row.options.items() if k.split(".")[0] != "method"} for row in group.rows]
+    names = differing(outside)
+    if names:
+        heads = "".join(tag("th", escape(text), scope="col") for text in ("option", *(row.label for row in group.rows)))
+        lines = [[tag("code", escape(name)), *(escape(flat.get(name, "–")) for flat in outside)] for name in names]
+        body = "".join(tag("tr", "".join(tag("td", cell) for cell in cells)) for cells in lines)
+        table = tag("div", tag("table", tag("thead", tag("tr", heads)) + tag("tbody", body)), class_="scroll")
+    else:
+        table = tag("p", "Every option outside the method is the same in all rows.", class_="note")
+    own = "".join(tag("dt", escape(row.label)) + tag("dd", _own_options(row)) for row in group.rows)
+    return table + tag("dl", own, class_="options")
+
+
+def provenance(group: Group) -> str:
+    """Run folders, seeds, commits, machines, versions and stamps of every row."""
+    heads = "".join(tag("th", name, scope="col") for name in _PROVENANCE)
+    body = "".join(_provenance_row(row) for row in group.rows)
+    table = tag(
+        "div", tag("table", tag("thead", tag("tr", heads)) + tag("tbody", body), class_="provenance"), class_="scroll"
+    )
+    folders = "".join(
+        tag("dt", escape(row.label)) + tag("dd", "".join(tag("code", escape(run.name)) for run in row.runs))
+        for row in group.rows
+    )
+    return table + tag("details", tag("summary", "Run folders") + tag("dl", folders, class_="folders"))
+
+
+def _sortable(name: str, small: str, hint: str | None = None) -> str:
+    label = escape(name) + (tag("small", escape(small)) if small else "")
+    kind = None if name == "method" else "num"
+    return tag("th", tag("button", label, type="button"), scope="col", aria_sort="none", class_=kind, title=hint)
+
+
+def _metric_head(name: str) -> str:
+    metric = describe(name)
+    return _sortable(metric.title, metric.unit, hint=name)
+
+
+def _result_row(row: Row, group: Group, metrics: list[str], baseline: str, slots: Mapping[str, int]) -> str:
+    trouble = tag("small", escape("; ".join(problems(row))), class_="trouble") if row.problems and row.done else ""
+    swatch = tag("i", class_=f"swatch s{slots[row.label]}")
+    head = tag("th", swatch + escape(row.label) + trouble, scope="row", data_v=row.label)
+    if not row.done:
+        why = "; ".join(status_verdict(text, seeds, row) for text, seeds in row.problems)
+        cells = tag("td", escape(why), colspan=max(len(metrics), 1), class_="trouble") + tag(
+            "td", row.count, class_="num"
+        )
+        cells += tag("td", "–", class_="verdict") if group.headline else ""
+        return tag("tr", head + cells, data_row=row.label)
+    cells = "".join(_result_cell(row, group, name) for name in metrics)
+    cells += tag("td", row.count, class_="num", data_v=len(row.done))
+    if group.headline:
+        verdict = judge(row, group.headline, baseline).verdict if group.headline in row.summaries else "not measured"
+        first, _, second = verdict.partition("; ")
+        cells += tag("td", escape(second or first) + (tag("small", escape(first)) if second else ""), class_="verdict")
+    return tag("tr", head + cells, data_row=row.label)
+
+
+def _result_cell(row: Row, group: Group, name: str) -> str:
+    summary, metric = row.summaries.get(name), describe(name)
+    if summary is None:
+        return tag("td", "–", class_="num")
+    mean, _, half = mean_text(summary, metric).partition(" ")
+    shown = tag("b", mean) if is_best(row, group, name) else tag("span", mean)
+    seeds = ", ".join(f"seed {seed}: {fixed(value, 2)}" for seed, value in row.values[name].items())
+    return tag(
+        "td", shown + (tag("small", half) if half else ""), class_="num", data_v=summary.mean, title=f"{name}. {seeds}"
+    )
+
+
+def _own_options(row: Row) -> str:
+    own = {name.removeprefix("method."): value for name, value in row.options.items() if name.startswith("method.")}
+    if not own:
+        return "no options"
+    return " ".join(tag("code", escape(f"{name}={value}")) for name, value in own.items())
+
+
+def _provenance_row(row: Row) -> str:
+    cells = [
+        escape(row.label),
+        ", ".join(str(run.seed) for run in row.runs),
+        _distinct(tag("code", escape(_commit(run))) for run in row.runs),
+        _distinct(escape(_flat(run, "machine")) for run in row.runs),
+        _distinct(escape(_flat(run, "versions")) for run in row.runs),
+        _distinct(tag("code", escape(_fingerprint(run))) for run in row.runs),
+        _distinct(escape(run.variant or "unknown") for run in row.runs),
+        "".join(tag("span", escape(stamp), class_="badge") for stamp in row.stamps) + _distinct(_notes(row)) or "none",
+    ]
+    return tag("tr", "".join(tag("td", cell) for cell in cells))
+
+
+def _notes(row: Row) -> list[str]:
+    resumed = [str(run.seed) for run in row.runs if run.resumed]
+    notes = [escape(note) for run in row.runs for note in run.notes]
+    return notes + ([f"resumed: seed {', '.join(resumed)}"] if resumed else [])
+
+
+def _distinct(texts: Iterable[str]) -> str:
+    return "<br>".join(dict.fromkeys(texts))
+
+
+def _commit(run: Run) -> str:
+    git = run.provenance.get("git")
+    if not isinstance(git, Mapping) or not git.get("commit"):
+        return "unknown"
+    return f"{str(git['commit'])[:8]}{' + changes' if git.get('dirty') else ''}"
+
+
+def _fingerprint(run: Run) -> str:
+    data = run.provenance.get("data")
+    return str(data.get("fingerprint") or "unknown")[:12] if isinstance(data, Mapping) else "unknown"
+
+
+def _flat(run: Run, key: str) -> str:
+    value: Any = run.provenance.get(key)
+    if not isinstance(value, Mapping):
+        return str(value or "unknown")
+    return ", ".join(
+        f"{name} {item}" for name, item in value.items() if item not in (None, "") and not isinstance(item, dict | list)
+    )

@@ -1,0 +1,184 @@
+"""The comparison as tables: long-form CSV for programs, Markdown for texts, and one for the terminal."""
+
+import csv
+import io
+from collections.abc import Sequence
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.console import Group as Stack
+from rich.table import Table
+from rich.text import Text
+
+from xfeedback.report.findings import findings
+from xfeedback.report.metrics import STEP_RATIO, describe
+from xfeedback.report.rows import Comparison, Group, Row
+from xfeedback.report.stats import Summary
+from xfeedback.report.words import is_best, judge, mean_text, problems, status_verdict
+
+COLUMNS = ("dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict")
+_WIDTH = 110
+NOTE = "Mean over seeds ± half the width of its 95 % Student interval; a single seed has none. n: finished seeds."
+
+
+def bold_note(baseline: str) -> str:
+    """What bold means, for the foot of a table."""
+    return (
+        f"Bold: the best mean, where its difference from {baseline}, paired by seed, has a 95 % interval apart from 0."
+    )
+
+
+def long_csv(comparison: Comparison) -> str:
+    """The stable long form with :data:`COLUMNS`: a line for each row and metric, ``status`` lines for what is missing.
+
+    Accuracies are in percent; ``sd``, ``ci_low`` and ``ci_high`` are empty for a single seed.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for group in comparison.groups:
+        for row in group.rows:
+            for metric in group.metrics:
+                if metric in row.summaries:
+                    writer.writerow(_metric_line(row, metric, comparison.baseline))
+            for reason, seeds in row.problems:
+                verdict = status_verdict(reason, seeds, row)
+                writer.writerow([*_names(row), "status", "", "", "", "", len(seeds), "", verdict])
+    return text.getvalue()
+
+
+def wide_metrics(group: Group) -> list[str]:
+    """Columns of the tables for people: accuracies, explanation quality, and cost relative to the baseline."""
+    return [name for name in group.metrics if name.startswith(("acc/", "explanation/")) or name == STEP_RATIO]
+
+
+def headline_metrics(group: Group) -> list[str]:
+    """The columns that fit a terminal: accuracies, the share inside the annotation, and cost."""
+    return [name for name in wide_metrics(group) if not name.startswith("explanation/") or name == "explanation/inside"]
+
+
+def markdown(comparison: Comparison) -> str:
+    """All groups as Markdown tables with their findings, what is missing, and where the runs lie."""
+    parts = ["# Comparison", ""]
+    for group in comparison.groups:
+        parts += [f"## {group.dataset}, {group.model}", ""]
+        parts += [f"{sentence}  " for sentence in findings(group, comparison.baseline)] + [""]
+        parts += [*_markdown_table(group), ""]
+        parts += [f"- **{_escape(row.label)}** {_escape(line)}" for row in group.rows for line in problems(row)]
+        parts += [f"Stamps: {', '.join(group.stamps)}.", ""] if group.stamps else [""]
+    parts += [NOTE, bold_note(comparison.baseline), "", "## Runs", ""]
+    for row in comparison.rows:
+        folders = ", ".join(f"`{run.name}`" for run in row.runs)
+        parts.append(f"- {_escape(row.label)} ({row.dataset}, {row.model}): {folders}")
+    return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
+
+
+def terminal(comparison: Comparison) -> Stack:
+    """What the user sees at the end of a sweep; fits 100 to 120 columns."""
+    parts: list[RenderableType] = []
+    for group in comparison.groups:
+        parts.append(_terminal_table(group))
+        parts += [_item(f"{row.label}: {line}", "red") for row in group.rows for line in problems(row)]
+        parts += [_item(f"stamped: {', '.join(group.stamps)}", "yellow")] if group.stamps else []
+        parts += [_item(sentence, "") for sentence in findings(group, comparison.baseline)]
+        parts.append(Text(""))
+    parts.append(Text(f"{NOTE} {bold_note(comparison.baseline)}", style="dim"))
+    parts += [Text(f"warning: {line}", style="yellow") for line in comparison.warnings]
+    return Stack(*parts)
+
+
+def show(comparison: Comparison, console: Console | None = None) -> None:
+    """Print the table and the paths written; 110 columns where the output is no terminal."""
+    target = console or Console()
+    if console is None and not target.is_terminal:
+        target = Console(width=_WIDTH)
+    target.print(terminal(comparison))
+    for file in comparison.files:
+        target.print(str(file), highlight=False, markup=False, soft_wrap=True)
+
+
+def cell(row: Row, metric: str, first: bool) -> str:
+    """Text of one cell: the mean with its half width; ``failed`` or ``unfinished`` once in an empty row; a dash."""
+    if metric in row.summaries:
+        return mean_text(row.summaries[metric], describe(metric))
+    if row.done or not first:
+        return "–"
+    return "failed" if any(run.status == "failed" for run in row.runs) else "unfinished"
+
+
+def _metric_line(row: Row, metric: str, baseline: str) -> list[str | int]:
+    summary, judgement = row.summaries[metric], judge(row, metric, baseline)
+    published = "" if judgement.published is None else _number(judgement.published)
+    return [*_names(row), metric, *_statistics(summary), summary.n, published, judgement.verdict]
+
+
+def _names(row: Row) -> tuple[str, str, str]:
+    return row.dataset, row.model, row.label
+
+
+def _statistics(summary: Summary) -> tuple[str, str, str, str]:
+    if summary.sd is None or summary.interval is None:
+        return _number(summary.mean), "", "", ""
+    return _number(summary.mean), _number(summary.sd), _number(summary.interval.low), _number(summary.interval.high)
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _markdown_table(group: Group) -> list[str]:
+    metrics = wide_metrics(group)
+    lines = [
+        _line(["method", *(f"{name}{_unit(name)}" for name in metrics), "n"]),
+        _line(["---", *["---:"] * (len(metrics) + 1)]),
+    ]
+    for row in group.rows:
+        texts = [cell(row, name, position == 0) for position, name in enumerate(metrics)]
+        bold = [f"**{text}**" if is_best(row, group, name) else text for name, text in zip(metrics, texts, strict=True)]
+        lines.append(_line([_escape(row.label), *bold, row.count]))
+    return lines
+
+
+def _line(texts: Sequence[str]) -> str:
+    return f"| {' | '.join(texts)} |"
+
+
+def _unit(name: str) -> str:
+    unit = describe(name).unit
+    return f" ({unit})" if unit else ""
+
+
+def _escape(text: str) -> str:
+    for character in "\\|*_`[]<>":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
+def _item(words: str, style: str) -> Table:
+    """A line that hangs when it wraps."""
+    item = Table.grid(padding=(0, 1))
+    item.add_row("-", Text(words, style=style))
+    return item
+
+
+def _terminal_table(group: Group) -> Table:
+    metrics = headline_metrics(group)
+    table = Table(
+        title=f"{group.dataset}, {group.model}",
+        title_justify="left",
+        title_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("method", max_width=30, overflow="fold")
+    for name in metrics:
+        metric = describe(name)
+        table.add_column(f"{metric.short} {metric.unit}".strip(), justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
+    for row in group.rows:
+        cells = [
+            Text(cell(row, name, position == 0), style="bold" if is_best(row, group, name) else "")
+            for position, name in enumerate(metrics)
+        ]
+        table.add_row(Text(row.label), *cells, row.count)
+    return table

@@ -1,0 +1,106 @@
+"""Numbers and verdicts in words; every sentence is made from measured values."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from xfeedback.papers import Published, published
+from xfeedback.report.metrics import Metric, describe
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.stats import Summary
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The published value beside a mean of ours, or None, and a verdict in words."""
+
+    published: float | None
+    verdict: str
+
+
+def judge(row: Row, metric: str, baseline: str) -> Judgement:
+    """Compare one mean with the paper's number, and an accuracy with the baseline's."""
+    summary = row.summaries[metric]
+    cell = published(row.dataset, row.method, metric, _variant(row)) or published(row.dataset, row.method, metric)
+    if cell is None:
+        value, verdict = None, "not published"
+    elif why := _not_comparable(cell, row, summary):
+        value, verdict = cell.number, f"not comparable: {why}"
+    else:
+        inside = summary.interval is not None and summary.interval.contains(cell.number)
+        value, verdict = cell.number, "reproduced (within interval)" if inside else "not reproduced"
+    if describe(metric).is_accuracy and not row.is_baseline and row.differences:
+        verdict = f"{verdict}; {against(row.differences.get(metric), baseline)}"
+    return Judgement(value, verdict)
+
+
+def against(difference: Summary | None, baseline: str, digits: int = 1) -> str:
+    """A paired difference in words: ``+82.0 [79.9, 84.1] over plain``."""
+    if difference is None:
+        return f"no seed in common with {baseline}"
+    if difference.interval is None:
+        return f"{signed(difference.mean, digits)} relative to {baseline} (1 seed, no interval)"
+    if not difference.apart_from_zero:
+        return f"no difference from {baseline} shown ({span(difference, digits)})"
+    return f"{span(difference, digits)} {'over' if difference.mean > 0 else 'relative to'} {baseline}"
+
+
+def span(difference: Summary, digits: int = 1) -> str:
+    """A difference with its interval: ``+82.0 [79.9, 84.1]``."""
+    text = signed(difference.mean, digits)
+    if difference.interval is None:
+        return text
+    return f"{text} [{fixed(difference.interval.low, digits)}, {fixed(difference.interval.high, digits)}]"
+
+
+def status_verdict(text: str, seeds: Iterable[int], row: Row) -> str:
+    """``failed: loss is nan (1 of 3 seeds)``."""
+    asked = len(row.runs)
+    return f"{text} ({len(list(seeds))} of {asked} seed{'s' if asked > 1 else ''})"
+
+
+def problems(row: Row) -> list[str]:
+    """One line for each reason why seeds of ``row`` are missing, with the seeds."""
+    return [f"{status_verdict(text, seeds, row)}: seed {', '.join(map(str, seeds))}" for text, seeds in row.problems]
+
+
+def fixed(value: float, digits: int = 1) -> str:
+    """``value`` with so many decimals and no negative zero."""
+    text = f"{value:.{digits}f}"
+    return text.lstrip("-") if float(text) == 0 else text
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """As :func:`fixed`, with a plus sign where it is not negative."""
+    text = fixed(value, digits)
+    return text if text.startswith("-") else f"+{text}"
+
+
+def mean_text(summary: Summary, metric: Metric) -> str:
+    """``93.1 ± 1.4``: the mean and half the width of its 95 % interval; the mean alone for one seed."""
+    text = fixed(summary.mean, metric.digits)
+    return text if summary.interval is None else f"{text} ± {fixed(summary.interval.half_width, metric.digits)}"
+
+
+def is_best(row: Row, group: Group, metric: str) -> bool:
+    """Whether ``row`` leads in ``metric`` and its difference to the baseline has an interval apart from zero."""
+    better = describe(metric).better
+    difference = row.differences.get(metric)
+    if better is None or metric.startswith("cost/") or difference is None or not difference.apart_from_zero:
+        return False
+    sign = 1 if better == "higher" else -1
+    means = [sign * other.summaries[metric].mean for other in group.rows if metric in other.summaries]
+    return sign * difference.mean > 0 and sign * row.summaries[metric].mean >= max(means)
+
+
+def _variant(row: Row) -> str:
+    return next((run.variant for run in row.runs), "")
+
+
+def _not_comparable(cell: Published, row: Row, summary: Summary) -> str:
+    if cell.not_comparable:
+        return cell.not_comparable
+    if cell.protocol and cell.protocol != _variant(row):
+        return f"published for variant={cell.protocol}, ours is {_variant(row) or 'not stated'}"
+    if row.stamps:
+        return f"ours is stamped {', '.join(row.stamps)}"
+    return "one seed has no interval" if summary.interval is None else ""
