@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,7 @@ class RunSpec:
         seed: of weights, order, augmentation, decoys and noise.
         variant: ``clean``, or ``paper`` as the papers' programs behave.
         force: run anew what is finished.
+        decoys_planted: decoys were switched on because a method needs annotations.
         notices: what was decided on the user's behalf, a line each.
     """
 
@@ -43,6 +44,7 @@ class RunSpec:
     seed: int = 0
     variant: str = "clean"
     force: bool = False
+    decoys_planted: bool = False
     notices: tuple[str, ...] = ()
 
     @classmethod
@@ -86,12 +88,21 @@ class RunSpec:
                 "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
                 "(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
             )
-        return spec
+        return replace(spec, notices=(*spec.notices, *spec._idle_feedbacks()))
+
+    def _idle_feedbacks(self) -> Iterator[str]:
+        for name, config in self.methods.items():
+            if 0 < config.warmup_epochs >= self.trainer.max_epochs:
+                yield (
+                    f"{name} would act after {config.warmup_epochs} warm-up epochs, and there are only "
+                    f"{self.trainer.max_epochs}: this trains as plain (method.{name}.warmup_epochs=0 makes it act)"
+                )
 
     def with_decoys(self, reason: str) -> Self:
         """Return the spec with corner decoys switched on, and the reason as a notice."""
         notice = f"{reason}: decoys are on (decoy=corner; decoy=none switches them off)"
-        return replace(self, decoy=replace(self.decoy, name="corner"), notices=(*self.notices, notice))
+        decoy = replace(self.decoy, name="corner")
+        return replace(self, decoy=decoy, decoys_planted=True, notices=(*self.notices, notice))
 
     def needs_annotation(self) -> bool:
         """Whether one of the methods needs to know where the right evidence lies."""

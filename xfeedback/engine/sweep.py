@@ -37,7 +37,7 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
     Where one method switched decoys on because it needs annotations, the others of the sweep get them too: rows of
     one table are trained on the same images.
     """
-    planted = {spec.dataset.name for spec in specs if spec.notices}
+    planted = {spec.dataset.name for spec in specs if spec.decoys_planted}
     whole, added = [], []
     for spec in specs:
         if spec.dataset.name in planted and not spec.decoy.on:

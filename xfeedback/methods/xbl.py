@@ -33,7 +33,12 @@ class XBLConfig(FeedbackConfig):
         metric: distance between cells.
         norm_d: what distances are divided by.
         mask_to_grid: when a cell of the grid belongs to the object.
+        warmup_epochs, ramp_epochs: from the first step on, the loss can kill all maps of a network that has learnt
+            nothing yet; two epochs of plain training and a ramp of three prevent it.
     """
+
+    warmup_epochs: int = 2
+    ramp_epochs: int = 3
 
     c_exp: float = 10.0
     target: Literal["prob", "logit", "centred"] = "prob"
