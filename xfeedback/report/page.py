@@ -183,7 +183,7 @@ def _maps(evidence: Evidence, slots: Mapping[str, int], key: str) -> str:
     if found.wrong is not None:
         signs.append(tag("span", tag("i", class_="key key-decoy") + "decoy", class_="sign"))
     words = (
-        f"Seed {evidence.seed}. The first test image of each class, not chosen by hand. "
+        f"Seed {evidence.seed}. Of the stored test images the first of each class, not chosen by hand. "
         "✓ and ✗: the prediction is right or wrong."
     )
     return _note(words) + tag("p", "".join(signs), class_="legend") + drawn

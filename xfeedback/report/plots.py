@@ -139,17 +139,20 @@ def _lines(
     filled = {seed: series for seed, series in seeds.items() if series}
     if not filled:
         return ""
-    by_epoch: dict[int, list[float]] = {}
-    for series in filled.values():
-        for epoch, value in series:
-            by_epoch.setdefault(epoch, []).append(value)
-    whole = [(epoch, fmean(values)) for epoch, values in sorted(by_epoch.items()) if len(values) == len(filled)]
+    whole = _mean(list(filled.values()))
     parts = []
     if each and len(filled) > 1:
         parts = [path(_pixels(series, x, y), class_="seed") for series in filled.values()]
-    if whole:
-        parts.append(tag("g", tag("title", label) + path(_pixels(whole, x, y), class_="average")))
+    parts.append(tag("g", tag("title", label) + path(_pixels(whole, x, y), class_="average")))
     return tag("g", "".join(parts), class_=f"s{slot}", data_row=label)
+
+
+def _mean(every: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
+    """Mean over the seeds that got furthest: one that died early neither bends nor cuts the line."""
+    last = max(series[-1][0] for series in every)
+    complete = [dict(series) for series in every if series[-1][0] == last]
+    epochs = [epoch for epoch in complete[0] if all(epoch in series for series in complete)]
+    return [(epoch, fmean(series[epoch] for series in complete)) for epoch in epochs]
 
 
 def _pixels(series: Sequence[tuple[int, float]], x: Scale, y: Scale) -> list[tuple[float, float]]:
