@@ -18,7 +18,7 @@ def grad_cam(
     create_graph: bool = False,
     second_order: bool = True,
 ) -> Tensor:
-    """Return M = relu(sum_k a_k A_k) with a_k the mean gradient of channel k; equations (3) to (5) of `docs/methods/xbl`.
+    """Return M = relu(sum_k a_k A_k), a_k the mean gradient of channel k; equations (3) to (5) of `docs/methods/xbl`.
 
     Args:
         output: explained scalar a sample ``(B,)``.

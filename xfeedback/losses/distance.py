@@ -3,7 +3,6 @@
 Letters: M class activation map ``(B, h, w)``, O region of the right evidence, D distance of each cell to O.
 """
 
-from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -32,16 +31,10 @@ def pool_mask(mask: Tensor, size: tuple[int, int], rule: Literal["any", "area50"
     return F.adaptive_avg_pool2d(pixels, size)[:, 0] >= 0.5
 
 
-@lru_cache(maxsize=16)
-def _cell_distances(h: int, w: int, metric: Metric, device: torch.device) -> Tensor:
-    rows = torch.arange(h, device=device).repeat_interleave(w)
-    columns = torch.arange(w, device=device).repeat(h)
-    dy, dx = (rows[:, None] - rows).abs().float(), (columns[:, None] - columns).abs().float()
-    return dy + dx if metric == "cityblock" else (dy.square() + dx.square()).sqrt()
-
-
 def distance_to_region(region: Tensor, *, metric: Metric = "euclid", norm: Norm = "diag") -> Tensor:
     """Return each cell's distance to the nearest cell of the region, 0 inside it; equation (6).
+
+    Exact: the nearest cell of each column first, then the nearest column.
 
     Args:
         region: bool ``(B, h, w)``.
@@ -51,16 +44,24 @@ def distance_to_region(region: Tensor, *, metric: Metric = "euclid", norm: Norm 
     Returns:
         float32 ``(B, h, w)``; all zero where the region is empty.
     """
-    b, h, w = region.shape
-    table = _cell_distances(h, w, metric, region.device)
-    flat = region.reshape(b, 1, h * w)
-    distance = torch.where(flat, table, torch.inf).amin(2)
-    distance = torch.where(flat.any(2), distance, 0.0)
+    h, w = region.shape[1:]
+    power = 1 if metric == "cityblock" else 2
+    seeds = torch.where(region, 0.0, torch.inf)
+    in_column = (seeds[:, None] + _offsets(h, power, region.device)[:, :, None]).amin(2)
+    distance = (in_column[:, :, None] + _offsets(w, power, region.device)).amin(3)
+    if metric == "euclid":
+        distance = distance.sqrt()
+    distance = torch.where(region.flatten(1).any(1)[:, None, None], distance, 0.0)
     if norm == "diag":
         distance = distance / (h + w if metric == "cityblock" else (h * h + w * w) ** 0.5)
     elif norm == "max":
-        distance = distance / distance.amax(1, keepdim=True).clamp_min(EPS)
-    return distance.reshape(b, h, w)
+        distance = distance / distance.amax((1, 2), keepdim=True).clamp_min(EPS)
+    return distance
+
+
+def _offsets(n: int, power: int, device: torch.device) -> Tensor:
+    positions = torch.arange(n, device=device, dtype=torch.float32)
+    return (positions[:, None] - positions).abs() ** power
 
 
 def distance_aware(cam: Tensor, distance: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
