@@ -141,3 +141,30 @@ def test_huge_logits_give_finite_maps(kind):
     assert torch.isfinite(cam).all()
     assert torch.isfinite(features.grad).all()
     assert torch.isfinite(weight.grad).all()
+
+
+@pytest.mark.parametrize("kind", ["prob", "log_prob"])
+@pytest.mark.parametrize("form", ["closed", "autograd"])
+def test_certain_predictions_have_exact_maps_in_float32(kind, form):
+    """At 1 - p = 1e-3 to 1e-9 the softmax's own gradient would lose up to all digits in float32."""
+    numbers = torch.Generator().manual_seed(0)
+    a = torch.rand(8, 6, 8, 8, generator=numbers, dtype=torch.float64)
+    weight = torch.randn(4, 6, generator=numbers, dtype=torch.float64)
+    weight[1] = 2
+    bias = torch.zeros(8, 4, dtype=torch.float64)
+    bias[:, 1] = torch.linspace(1, 15, 8)
+    y = torch.ones(8, dtype=torch.long)
+
+    def cam_and_gradient(dtype):
+        features, head = a.to(dtype).requires_grad_(), weight.to(dtype)
+        logits = features.mean((2, 3)) @ head.T + bias.to(dtype)
+        if form == "closed":
+            cam = closed_form_grad_cam(logits, features, head, y, kind=kind)
+        else:
+            cam = grad_cam(explained_output(logits, y, kind), features, create_graph=True)
+        cam = cam / cam.detach().amax((1, 2), keepdim=True)
+        (grad,) = torch.autograd.grad(cam.square().sum(), features)
+        return cam.detach().double(), grad.double()
+
+    for found, expected in zip(cam_and_gradient(torch.float32), cam_and_gradient(torch.float64), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max()))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xfeedback.explain.gradient import gradient
 from xfeedback.explain.outputs import Output
+from xfeedback.precision import widened
 
 
 def grad_cam(
@@ -31,8 +32,9 @@ def grad_cam(
         ``(B, h, w)``, non-negative, float32 or wider.
     """
     grad = gradient(output, features, create_graph=create_graph and second_order)
-    grad = grad if grad.element_size() >= 4 else grad.float()
-    return _weighted_sum(features, _channel_weights(grad, features, guided=guided))
+    if guided:
+        grad = grad * ((features > 0) & (grad > 0)).to(grad.dtype)
+    return _weighted_sum(features, widened(grad).mean((2, 3)))
 
 
 def closed_form_grad_cam(
@@ -54,35 +56,32 @@ def closed_form_grad_cam(
         features: A ``(B, K, h, w)``.
         head_weight: F ``(N, K)`` of the linear layer.
         target: explained class ``(B,)``.
-        kind: ``logit``, ``centred``, ``prob`` or ``log_prob``.
+        kind: which output, as in :func:`~xfeedback.explain.explained_output`.
         guided: as in :func:`grad_cam`.
 
     Returns:
         ``(B, h, w)``, non-negative.
     """
-    weight = head_weight.to(features.dtype) if features.element_size() >= 4 else head_weight.float()
-    row = weight[target]
-    if kind == "centred":
-        row = row - weight.mean(0)
-    elif kind in ("prob", "log_prob"):
-        p = logits.to(weight.dtype).softmax(1)
-        row = row - p @ weight
-        if kind == "prob":
-            row = row * p.gather(1, target[:, None])
-    elif kind == "sum_log_prob":
-        row = weight.sum(0) - weight.shape[0] * (logits.to(weight.dtype).softmax(1) @ weight)
     cells = features.shape[2] * features.shape[3]
-    grad = (row / cells)[:, :, None, None].expand(-1, -1, *features.shape[2:])
-    return _weighted_sum(features, _channel_weights(grad, features, guided=guided))
-
-
-def _channel_weights(grad: Tensor, features: Tensor, *, guided: bool) -> Tensor:
+    weights = _head_row(widened(logits), widened(head_weight), target, kind) / cells
     if guided:
-        grad = grad * ((features > 0) & (grad > 0)).to(grad.dtype)
-    return grad.mean((2, 3))
+        weights = weights.relu() * (features > 0).to(weights.dtype).mean((2, 3))
+    return _weighted_sum(features, weights)
+
+
+def _head_row(logits: Tensor, weight: Tensor, target: Tensor, kind: Output) -> Tensor:
+    """Return the gradient of the explained output at the pooled features ``(B, K)``."""
+    if kind == "logit":
+        return weight[target]
+    if kind == "centred":
+        return weight[target] - weight.mean(0)
+    p, at = logits.softmax(1), target[:, None]
+    if kind == "sum_log_prob":
+        return weight.sum(0) - weight.shape[0] * (p @ weight)
+    others = p.scatter(1, at, 0.0)  # F_c - p F = (1 - p_c) F_c - others F, without cancellation where p_c is near 1
+    row = others.sum(1, keepdim=True) * weight[target] - others @ weight
+    return row * p.gather(1, at) if kind == "prob" else row
 
 
 def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
-    if features.element_size() < 4:
-        features = features.float()
-    return torch.einsum("bkhw,bk->bhw", features, weights.to(features.dtype)).relu()
+    return torch.einsum("bkhw,bk->bhw", widened(features), weights).relu()

@@ -2,13 +2,20 @@
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from xfeedback.precision import widened
 
 Output = Literal["prob", "logit", "centred", "log_prob", "sum_log_prob"]
 
 
 def explained_output(logits: Tensor, target: Tensor, kind: Output) -> Tensor:
     """Return the explained scalar of each sample, float32 or wider even under mixed precision.
+
+    Probabilities come from the margin over the other classes: the gradient of a softmax cancels where the prediction is
+    certain, and a float32 map would be wrong by a third at 1 - p = 4e-7.
 
     Args:
         logits: ``(B, N)``.
@@ -19,13 +26,14 @@ def explained_output(logits: Tensor, target: Tensor, kind: Output) -> Tensor:
     Returns:
         ``(B,)``.
     """
-    z = logits if logits.element_size() >= 4 else logits.float()
+    z = widened(logits)
     if kind == "sum_log_prob":
         return z.log_softmax(1).sum(1)
-    if kind == "prob":
-        z = z.softmax(1)
-    elif kind == "log_prob":
-        z = z.log_softmax(1)
-    elif kind == "centred":
-        z = z - z.mean(1, keepdim=True)
-    return z.gather(1, target[:, None]).squeeze(1)
+    of_class = z.gather(1, target[:, None]).squeeze(1)
+    if kind == "logit":
+        return of_class
+    if kind == "centred":
+        return of_class - z.mean(1)
+    others = z.scatter(1, target[:, None], -torch.inf).logsumexp(1)
+    log_prob = -F.softplus(others - of_class)
+    return log_prob.exp() if kind == "prob" else log_prob

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from xfeedback.explain import Output, explained_output, gradient
 from xfeedback.models.running import mode, resting_statistics, tapped
+from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
 
@@ -50,7 +51,7 @@ class Step:
         torch.manual_seed(self._noise_seed())
         with tapped(network, layers) as self.features:
             self.logits = network(self.x)
-        self.losses = F.cross_entropy(self.logits.float(), batch.y, reduction="none")
+        self.losses = F.cross_entropy(widened(self.logits), batch.y, reduction="none")
 
     def generator(self, purpose: str) -> Generator:
         """Return a generator on the batch's device for one purpose of this step."""

@@ -6,6 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from xfeedback.precision import widened
+
 Direction = Literal["clean_masked", "masked_clean", "js"]
 
 
@@ -23,8 +25,7 @@ def kl_consistency(
     Returns:
         A scalar in nats: sum over classes, mean over the batch.
     """
-    wide = torch.promote_types(clean.dtype, torch.float32)
-    log_p, log_q = clean.to(wide).log_softmax(1), masked.to(wide).log_softmax(1)
+    log_p, log_q = widened(clean).log_softmax(1), widened(masked).log_softmax(1)
     if detach_reference:
         log_p = log_p.detach()
     if direction == "masked_clean":
