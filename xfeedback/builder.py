@@ -4,19 +4,23 @@ This module, `run.py` and the sweeper plugin are the only ones that import hydra
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from hydra.core.global_hydra import GlobalHydra
+from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xfeedback.errors import UserError, suggest
+from xfeedback.errors import TrainingError, UserError, suggest
 
 HYDRA_ONLY = ("hydra", "sweep")
+CONF = Path(__file__).parents[1] / "conf"
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:
@@ -25,50 +29,66 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
     Raises:
         UserError: a value is missing or an interpolation can't be resolved.
     """
+    own = [str(key) for key in config if key not in HYDRA_ONLY]
     try:
-        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        values = OmegaConf.to_container(OmegaConf.masked_copy(config, own), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise UserError(str(error).splitlines()[0]) from error
+        raise UserError(f"option '{error.full_key}': {str(error).splitlines()[0]}") from error
     assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items() if key not in HYDRA_ONLY}
+    return {str(key): value for key, value in values.items()}
 
 
-def explain(error: HydraException | OmegaConfBaseException) -> str:
-    """Return what is wrong with a command line, and the nearest thing that exists, in one line."""
+def explain(error: Exception) -> UserError | TrainingError:
+    """Return what is wrong with a command line, and the nearest thing that exists, as an error of one line."""
+    if isinstance(error, UserError | TrainingError):
+        return error
     text = str(error)
-    if isinstance(error, MissingConfigException) or "Could not find '" in text:
-        return _missing_choice(text)
+    if isinstance(error, MissingConfigException):
+        return UserError(_missing_choice(error))
+    if isinstance(error, HydraException | OmegaConfBaseException) or text.startswith("Config group override"):
+        return UserError(_complaint(text))
+    line = " ".join(text.split())[:500]
+    return TrainingError(f"{type(error).__name__}: {line} (unexpected; XFEEDBACK_TRACEBACK=1 shows where)")
+
+
+def _complaint(text: str) -> str:
     if match := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(match[1])
+    if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
+        return f"{match[1]} lists several values; add -m to compare them all, or write [a,b] for one list"
     if match := re.search(r"Error merging override (\S+)", text):
         return f"cannot set {match[1]}: {text.splitlines()[-1].strip()}"
-    return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return " ".join(text.split())
 
 
-def _missing_choice(text: str) -> str:
-    match = re.search(r"Could not find '(?:([^']+)/)?([^'/]+)'", text)
-    if not match or match[1] is None:
-        return text.splitlines()[0]
-    group, word = match[1], match[2]
-    listing = text.split("Available options in", 1)[-1].splitlines()[1:]
-    choices = [line.strip() for line in listing if line.startswith("\t")]
+def _missing_choice(error: MissingConfigException) -> str:
+    group, _, word = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return str(error).splitlines()[0]
+    choices = list(error.options or sorted(file.stem for file in (CONF / group).glob("*.yaml")))
     known = f" Choices: {', '.join(choices)}." if choices else ""
     return f"unknown {group} '{word}'.{suggest(word, choices)}{known}"
 
 
 def _unknown_key(key: str) -> str:
-    known = list(_dotted(_default_config()))
-    near = suggest(key, known) or suggest(key.split(".")[-1], {k.split(".")[-1] for k in known})
+    known = list(_dotted(_options_at_hand()))
+    near = suggest(key, known) or suggest(key, {name.rsplit(".", maxsplit=1)[-1] for name in known})
     return f"unknown option '{key}'.{near} `python run.py --cfg job` shows all options."
 
 
-def _default_config() -> Mapping[str, Any]:
-    if not GlobalHydra.instance().is_initialized():
-        return {}
-    loader = GlobalHydra.instance().config_loader()
-    config = loader.load_configuration("config", overrides=[], run_mode=RunMode.RUN)
-    values = OmegaConf.to_container(config, resolve=False)
-    return {k: v for k, v in values.items() if k != "hydra"} if isinstance(values, dict) else {}
+def _options_at_hand() -> Mapping[str, Any]:
+    """The options with the groups chosen on the command line; those of all choices where several are swept."""
+    chosen = [re.sub(r"^(\w+)=(\w+(,\w+)+)$", r"\1=[\2]", argument) for argument in sys.argv[1:]]
+    groups = [argument for argument in chosen if (CONF / argument.split("=")[0]).is_dir()]
+    for overrides in (groups, []):
+        try:
+            with initialize_config_dir(str(CONF), version_base="1.3"):
+                config = compose("config", overrides=overrides)
+        except (HydraException, OmegaConfBaseException, ValueError):
+            continue
+        values = OmegaConf.to_container(config, resolve=False)
+        return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+    return {}
 
 
 def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
@@ -82,8 +102,8 @@ def run_cell(config: DictConfig) -> int:
     """Run the cell that a composed config describes, say how it ended, and return the exit code.
 
     Raises:
-        UserError: it can't be started; in a sweep this is a failed cell, and the others go on.
-        SystemExit: with code 1 when a single run failed.
+        Exception: a single run can't be started; in a sweep this is a failed cell, and the others go on.
+        TrainingError: a single run failed; with the traceback as a note.
     """
     from xfeedback.engine import console
     from xfeedback.engine.run import refused, run_experiment
@@ -95,21 +115,22 @@ def run_cell(config: DictConfig) -> int:
         console.notices(spec)
     try:
         outcome = run_experiment(spec)
-    except UserError as error:
+    except Exception as error:
         if alone:
             raise
         outcome = refused(spec, error)
+    if outcome.status == "failed" and alone:
+        failure = TrainingError(console.failure(spec, outcome))
+        failure.add_note(outcome.record["traceback"])
+        raise failure
     console.ended(spec, outcome)
-    code = 1 if outcome.status == "failed" else 0
-    if code and alone:
-        raise SystemExit(code)
-    return code
+    return int(outcome.status == "failed")
 
 
 def run_sweep(
     jobs: list[list[str]],
     compose: Callable[[Sequence[str]], DictConfig],
-    launch: Callable[[Sequence[Sequence[str]]], Sequence[Any]],
+    launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]],
 ) -> list[Any]:
     """Check all cells, run those that are missing, and compare.
 
@@ -125,15 +146,30 @@ def run_sweep(
     from xfeedback.engine import console, sweep
     from xfeedback.engine.spec import RunSpec
 
-    specs = [RunSpec.from_plain(plain_config(compose(job))) for job in jobs]
+    configs = [compose(job) for job in jobs]
+    specs = [RunSpec.from_plain(plain_config(config)) for config in configs]
+    for spec, config in zip(specs, configs, strict=True):
+        _refuse_processes(spec.trainer.strategy, config)
     plan = sweep.plan(specs)
     console.planned(plan)
-    by_run = {spec.run: job for spec, job in zip(plan.specs, jobs, strict=True)}
     pending = [
-        [*by_run[spec.run], *(["decoy=corner"] if spec.run in plan.decoys_added else [])] for spec in plan.pending
+        _with_decoys(jobs[plan.jobs[spec.run]]) if spec.run in plan.decoys_added else jobs[plan.jobs[spec.run]]
+        for spec in plan.pending
     ]
     returned = [job.return_value for job in launch(pending)] if pending else []
-    failed = sweep.compare(plan)
-    if failed:
+    if sweep.compare(plan):
         raise SystemExit(1)
     return returned
+
+
+def _with_decoys(job: Sequence[str]) -> list[str]:
+    return [*(override for override in job if not override.startswith("decoy=")), "decoy=corner"]
+
+
+def _refuse_processes(strategy: str, config: DictConfig) -> None:
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    if strategy == "ddp" and launcher != "submitit_slurm":
+        raise UserError(
+            f"trainer=ddp starts processes of its own and can't be swept with hydra/launcher={launcher}. Run its cells "
+            "one by one, or take hydra/launcher=submitit_slurm."
+        )

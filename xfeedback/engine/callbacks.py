@@ -15,7 +15,7 @@ WARM_UP_STEPS = 20
 
 
 class Progress(Callback):
-    """One bar over the whole run with the last epoch's loss and accuracy; a line now and then where there is no terminal."""
+    """One bar over the whole run with the last epoch's figures; a line now and then where there is no terminal."""
 
     def __init__(self, label: str) -> None:
         self.label = label

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from xfeedback.data.task import Task
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.explain.maps import pixel_map
-from xfeedback.models.running import mode
 from xfeedback.metrics import mass_inside
 from xfeedback.models.layers import explained_layer
+from xfeedback.models.running import mode
 from xfeedback.types import Batch
 
 

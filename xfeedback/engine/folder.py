@@ -16,6 +16,10 @@ from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import UserError
 
 
+class BusyError(UserError):
+    """Another process is at work on the run."""
+
+
 class RunFolder:
     """The folder of one run.
 
@@ -37,6 +41,11 @@ class RunFolder:
         """Where the state for resuming is kept while the run is not finished."""
         return self.path / "checkpoints"
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is anything in it to read."""
+        return (self.path / "config.yaml").exists()
+
     def result(self) -> dict[str, Any] | None:
         """Return the result of a finished run, or None."""
         path = self.path / "result.json"
@@ -47,38 +56,58 @@ class RunFolder:
         """Make the folder and hold its lock; the lock goes with the process, however it ends.
 
         Raises:
-            UserError: the folder can't be written, or another process is at work in it.
+            UserError: the folder can't be written.
+            BusyError: another process is at work in it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
+            raise unwritable(self.path, error) from error
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._lock(handle)
             yield
-        except BlockingIOError as error:
-            raise UserError(f"another process is at work on this run: {self.path}. Wait for it to finish.") from error
         finally:
             os.close(handle)
 
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise BusyError(f"another process is at work on this run: {self.path}. Wait for it to finish.") from error
+        except OSError as error:
+            raise unwritable(self.path, error) from error
+
     def set_aside(self) -> None:
-        """Move a finished run out of the way, so that it can be run anew without losing it."""
-        if self.path.exists():
-            stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
-            target = self.path.parents[1] / "superseded" / f"{self.path.name}-{stamp}"
+        """Move a finished run out of the way, so that it can be run anew without losing it.
+
+        Raises:
+            UserError: it can't be moved.
+        """
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
+        target = self.path.parents[1] / "superseded" / f"{self.path.name}-{stamp}"
+        try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self.path.rename(target)
+        except OSError as error:
+            raise unwritable(target.parent, error) from error
 
     def begin(self, provenance: dict[str, Any]) -> None:
-        """Write what is known before training and drop the error of an earlier try."""
+        """Write what is known before training and drop the error of an earlier try.
+
+        Raises:
+            UserError: the folder can't be written.
+        """
         try:
-            config = yaml.safe_dump(self.spec.plain(), sort_keys=True, allow_unicode=True)
-            files.write_text(self.path / "config.yaml", config)
+            self._write_config()
             files.write_json(self.path / "provenance.json", provenance)
+            (self.path / "error.json").unlink(missing_ok=True)
         except OSError as error:
-            raise _unwritable(self.path, error) from error
-        (self.path / "error.json").unlink(missing_ok=True)
+            raise unwritable(self.path, error) from error
+
+    def _write_config(self) -> None:
+        config = yaml.safe_dump(self.spec.plain(), sort_keys=True, allow_unicode=True)
+        files.write_text(self.path / "config.yaml", config)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:
         """Write ``result.json``, the last file of a good run, and drop the checkpoints it no longer needs."""
@@ -90,14 +119,20 @@ class RunFolder:
 
     def fail(self, error: BaseException, message: str) -> dict[str, Any]:
         """Write ``error.json``; where even that fails, the caller still has the line to show."""
+        whole = self.failure(error, message)
+        try:
+            if not self.begun:
+                self._write_config()
+            files.write_json(self.path / "error.json", whole)
+        except OSError as second:
+            whole["error"] += f" (error.json could not be written: {second.strerror})"
+        return whole
+
+    def failure(self, error: BaseException, message: str) -> dict[str, Any]:
+        """Return what ``error.json`` holds."""
         trace = "".join(traceback.format_exception(error))
         kind = type(error).__name__
-        whole = {**self._head(), "status": "failed", "at": _now(), "error": message, "kind": kind, "traceback": trace}
-        try:
-            files.write_json(self.path / "error.json", whole)
-        except OSError:
-            whole["error"] += " (error.json could not be written either)"
-        return whole
+        return {**self._head(), "status": "failed", "at": _now(), "error": message, "kind": kind, "traceback": trace}
 
     def _head(self) -> dict[str, Any]:
         spec = self.spec
@@ -112,7 +147,8 @@ class RunFolder:
         }
 
 
-def _unwritable(path: Path, error: OSError) -> UserError:
+def unwritable(path: Path, error: OSError) -> UserError:
+    """Build the error for a folder that can't be written."""
     return UserError(f"cannot write to {path}: {error.strerror}. Choose another folder with paths.outputs=FOLDER.")
 
 

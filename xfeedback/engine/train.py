@@ -12,9 +12,25 @@ from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
 from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveForResume, latest
 from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.loggers import Guarded
+from xfeedback.engine.options import TrainerConfig
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import UserError
 from xfeedback.feedback import FeedbackModule
+
+
+def check_devices(config: TrainerConfig) -> None:
+    """Refuse devices and precisions that this machine does not have.
+
+    Raises:
+        UserError: one of them.
+    """
+    gpus = torch.cuda.device_count()
+    if config.accelerator == "gpu" and not (gpus or torch.backends.mps.is_available()):
+        raise UserError("trainer.accelerator=gpu: torch sees no GPU on this machine. Use trainer=cpu.")
+    if config.accelerator != "cpu" and 0 < gpus < config.devices:
+        raise UserError(f"trainer.devices={config.devices}: torch sees {gpus} GPU(s) on this machine.")
+    if config.precision == "16-mixed" and (config.accelerator == "cpu" or not gpus):
+        raise UserError("trainer.precision=16-mixed needs a GPU. Use trainer.precision=bf16-mixed or 32-true.")
 
 
 def selection_metric(spec: RunSpec, task: Task) -> str | None:
@@ -32,7 +48,9 @@ def selection_metric(spec: RunSpec, task: Task) -> str | None:
     name = wanted.removeprefix("val_")
     if name not in names:
         known = ", ".join("val" if n == "val" else f"val_{n}" for n in names) or "none"
-        raise UserError(f"trainer.select_on={wanted}: {task.name} has no such validation set; it has {known}. Use last.")
+        raise UserError(
+            f"trainer.select_on={wanted}: {task.name} has no such validation set; it has {known}. Use last."
+        )
     return f"val/{name}"
 
 
@@ -93,7 +111,10 @@ def fit(
         for feedback in module.feedbacks:
             feedback.phase_start(module.network, phase)  # type: ignore[operator]
         loaders = list(phase.val.values())
-        trainer.fit(module, phase.train, loaders or None, ckpt_path=checkpoint, weights_only=True)
+        try:
+            trainer.fit(module, phase.train, loaders or None, ckpt_path=checkpoint, weights_only=True)
+        except SystemExit as stop:  # Lightning turns an interrupt into an exit
+            raise KeyboardInterrupt from stop
         for feedback in module.feedbacks:
             feedback.phase_end(module.network, phase)  # type: ignore[operator]
     keeper = next((c for c in trainer.callbacks if isinstance(c, KeepBest)), None)  # type: ignore[attr-defined]
@@ -108,4 +129,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    warnings.filterwarnings(
+        "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
+    )
     torch.set_float32_matmul_precision("highest")

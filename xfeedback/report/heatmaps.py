@@ -96,7 +96,7 @@ def _explained(found: Explanations, m: int, n: int, explainers: list[str], key: 
     for name in explainers:
         if name in found.maps:
             hint = f"{name} of test image {found.index[m]}"
-            source = _heat(found.maps[name][m])
+            source = _data_uri(heat(found.maps[name][m]))
             parts.append(f'<img class="heat" data-explainer="{name}" alt="{escape(hint)}" src="{source}">')
     parts.append(_use(f"{key}-d{n}"))
     right = found.prediction[m] == found.label[m]
@@ -171,12 +171,12 @@ def _png(image: NDArray[np.uint8]) -> str:
     return _data_uri(Image.fromarray(pixels))
 
 
-def _heat(values: NDArray[np.generic]) -> str:
-    """A map (H, W) in [0, 1] as a picture that covers more the higher the value; NaN counts as 0."""
+def heat(values: NDArray[np.generic]) -> Image.Image:
+    """Return a map (H, W) in [0, 1] as an RGBA picture that covers more the higher the value; NaN counts as 0."""
     level = np.clip(np.nan_to_num(values.astype(np.float64)), 0, 1)
     colours = [np.interp(level, _RAMP[:, 0], _RAMP[:, channel]) for channel in (1, 2, 3)]
     alpha = 255 * 0.82 * level**0.75
-    return _data_uri(Image.fromarray(np.stack([*colours, alpha], axis=-1).round().astype(np.uint8)))
+    return Image.fromarray(np.stack([*colours, alpha], axis=-1).round().astype(np.uint8))
 
 
 def _data_uri(picture: Image.Image) -> str:
