@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from xfeedback.errors import TrainingError, UserError, suggest
 
 HYDRA_ONLY = ("hydra", "sweep")
+NOT_A_CHOICE = "Config group override must be"
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -34,8 +35,7 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(OmegaConf.masked_copy(config, own), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"option '{error.full_key}': {str(error).splitlines()[0]}") from error
-    assert isinstance(values, dict)
-    return {str(key): value for key, value in values.items()}
+    return {str(key): value for key, value in cast("dict[Any, Any]", values).items()}
 
 
 def explain(error: Exception) -> UserError | TrainingError:
@@ -45,7 +45,7 @@ def explain(error: Exception) -> UserError | TrainingError:
     text = str(error)
     if isinstance(error, MissingConfigException):
         return UserError(_missing_choice(error))
-    if isinstance(error, HydraException | OmegaConfBaseException) or text.startswith("Config group override"):
+    if isinstance(error, HydraException | OmegaConfBaseException) or text.startswith(NOT_A_CHOICE):
         return UserError(_complaint(text))
     line = " ".join(text.split())[:500]
     return TrainingError(f"{type(error).__name__}: {line} (unexpected; XFEEDBACK_TRACEBACK=1 shows where)")
@@ -56,8 +56,8 @@ def _complaint(text: str) -> str:
         return _unknown_key(match[1])
     if match := re.search(r"Ambiguous value for argument '([^']+)'", text):
         return f"{match[1]} lists several values; add -m to compare them all, or write [a,b] for one list"
-    if match := re.search(r"Error merging override (\S+)", text):
-        return f"cannot set {match[1]}: {text.splitlines()[-1].strip()}"
+    if text.startswith(NOT_A_CHOICE):
+        return "a group takes the name of a choice or a list of names, e.g. method=plain or 'method=[xbl,rrr]'"
     return " ".join(text.split())
 
 
@@ -71,6 +71,10 @@ def _missing_choice(error: MissingConfigException) -> str:
 
 
 def _unknown_key(key: str) -> str:
+    group, _, rest = key.partition(".")
+    choice = rest.split(".", maxsplit=1)[0]
+    if (CONF / group / f"{choice}.yaml").is_file() and f"{group}.{choice}" not in _dotted(_options_at_hand()):
+        return f"option '{key}' belongs to {group}={choice}, which is not chosen. Add {group}={choice}."
     known = list(_dotted(_options_at_hand()))
     near = suggest(key, known) or suggest(key, {name.rsplit(".", maxsplit=1)[-1] for name in known})
     return f"unknown option '{key}'.{near} `python run.py --cfg job` shows all options."
@@ -106,11 +110,12 @@ def run_cell(config: DictConfig) -> int:
         TrainingError: a single run failed; with the traceback as a note.
     """
     from xfeedback.engine import console
-    from xfeedback.engine.run import refused, run_experiment
     from xfeedback.engine.spec import RunSpec
 
     alone = HydraConfig.get().mode is not RunMode.MULTIRUN
     spec = RunSpec.from_plain(plain_config(config))
+    from xfeedback.engine.run import refused, run_experiment  # imports Lightning: after the cheap checks
+
     if alone:
         console.notices(spec)
     try:

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from xfeedback.data import annotation, decoy
-from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.decoy import DecoyConfig, task_name
 from xfeedback.data.options import DatasetConfig
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
@@ -55,12 +55,6 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
         patches=patches,
         colours=colours,
     )
-
-
-def task_name(config: DatasetConfig, decoys: DecoyConfig) -> str:
-    """Return the name in tables: the label, with ``decoy_`` in front when decoys are on."""
-    label = config.label or config.name
-    return f"decoy_{label}" if decoys.on and not label.startswith("decoy_") else label
 
 
 def limit(config: DatasetConfig, source: Source) -> Source:

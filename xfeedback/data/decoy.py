@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeedback.config import require
+from xfeedback.data.options import DatasetConfig
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
 """The ``split_id`` in the key of each image's draws."""
@@ -53,6 +54,12 @@ class DecoyConfig:
         """The views of the test set, the headline view first."""
         views: tuple[View, ...] = ("random", "clean", "conflict", "correlated")
         return (*views, "inverted") if self.inverted else views
+
+
+def task_name(config: DatasetConfig, decoys: DecoyConfig) -> str:
+    """Return the name in tables: the label, with ``decoy_`` in front when decoys are on."""
+    label = config.label or config.name
+    return f"decoy_{label}" if decoys.on and not label.startswith("decoy_") else label
 
 
 @dataclass(frozen=True, kw_only=True)

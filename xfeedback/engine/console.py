@@ -1,10 +1,14 @@
 """What a person reads while runs go on."""
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
 
-from xfeedback.engine.run import Outcome
 from xfeedback.engine.spec import RunSpec
-from xfeedback.engine.sweep import Plan
+
+if TYPE_CHECKING:
+    from xfeedback.engine.run import Outcome
+    from xfeedback.engine.sweep import Plan
 
 _OUT = Console(highlight=False, soft_wrap=True)
 
@@ -15,7 +19,7 @@ def notices(spec: RunSpec) -> None:
         _OUT.print(f"note: {notice}", markup=False)
 
 
-def planned(plan: Plan) -> None:
+def planned(plan: "Plan") -> None:
     """Say what a sweep will do."""
     for notice in dict.fromkeys(notice for spec in plan.specs for notice in spec.notices):
         _OUT.print(f"note: {notice}", markup=False)
@@ -26,7 +30,7 @@ def planned(plan: Plan) -> None:
     _OUT.print(f"{len(plan.specs)} cells ({rows}){finished}, {len(plan.pending)} to run")
 
 
-def ended(spec: RunSpec, outcome: Outcome) -> None:
+def ended(spec: RunSpec, outcome: "Outcome") -> None:
     """Say in one line how a run ended, and where it is."""
     record = outcome.record
     if outcome.status == "failed":
@@ -39,7 +43,7 @@ def ended(spec: RunSpec, outcome: Outcome) -> None:
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)
 
 
-def failure(spec: RunSpec, outcome: Outcome) -> str:
+def failure(spec: RunSpec, outcome: "Outcome") -> str:
     """Return in one line which run failed and why."""
     return f"{_name(spec)}: {outcome.record['error']}"
 

@@ -1,14 +1,18 @@
 """Loggers on top of the run folder's own history; none of them can end a training."""
 
 import os
-import warnings
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from tqdm import tqdm
 
 from xfeedback.engine.spec import RunSpec
+
+WANDB_SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finish_timeout": 60}
+"""How long wandb may keep a run waiting when it does not answer; what it could not send stays on disk."""
 
 
 class Guarded(Logger):
@@ -35,8 +39,8 @@ class Guarded(Logger):
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever a logger raises, training goes on
-            self.failed = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            warnings.warn(f"{self.name} stopped: {self.failed}. Training goes on; metrics.jsonl is kept.", stacklevel=2)
+            self.failed = _line(error)
+            _note(f"{self.name} stopped: {self.failed}. Training goes on; metrics.jsonl is kept.")
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars."""
@@ -54,21 +58,29 @@ class Guarded(Logger):
         """Close."""
         self._try(lambda: self.logger.finalize(status))
 
-    def close(self, summary: dict[str, float], picture: Path | None) -> None:
-        """Log the run's results and its picture, and finish the run even when the logger has failed."""
-        self._try(lambda: self.logger.log_metrics(summary))
+    def close(self, result: Mapping[str, Any] | None, picture: Path) -> None:
+        """Log a finished run's metrics and its picture, and close the logger even when it has failed.
+
+        Args:
+            result: what ``result.json`` holds, or None when the run did not finish.
+            picture: the run's explanations.
+        """
+        if result is not None:
+            self._try(lambda: self.logger.log_metrics(result["metrics"], result["steps"]))
+            self._try(self.logger.save)
         if isinstance(self.logger, WandbLogger):
-            if picture is not None and picture.exists():
+            if result is not None and picture.exists():
                 self._try(lambda: self.logger.log_image("explanations", [str(picture)]))  # type: ignore[attr-defined]
-            self._finish_wandb()
+            _finish_wandb(0 if result is not None else 1)
 
-    def _finish_wandb(self) -> None:
-        import wandb
 
-        try:
-            wandb.finish(quiet=True)
-        except Exception as error:  # noqa: BLE001
-            warnings.warn(f"wandb did not finish cleanly: {error}", stacklevel=2)
+def _finish_wandb(exit_code: int) -> None:
+    import wandb
+
+    try:
+        wandb.finish(exit_code=exit_code)
+    except Exception as error:  # noqa: BLE001
+        _note(f"wandb did not finish cleanly: {_line(error)}")
 
 
 def build_logger(spec: RunSpec) -> Guarded | None:
@@ -82,7 +94,7 @@ def build_logger(spec: RunSpec) -> Guarded | None:
     try:
         return Guarded(kinds[spec.logger.name](spec))
     except Exception as error:  # noqa: BLE001
-        warnings.warn(f"logger={spec.logger.name} could not start: {error}. Training goes on.", stacklevel=2)
+        _note(f"logger={spec.logger.name} could not start: {_line(error)}. Training goes on.")
         return None
 
 
@@ -95,8 +107,10 @@ def _tensorboard(spec: RunSpec) -> Logger:
 
 
 def _wandb(spec: RunSpec) -> Logger:
+    import wandb
+
     offline = wandb_is_offline(spec.logger.mode)
-    return WandbLogger(
+    run = wandb.init(
         name=spec.run,
         id=spec.run.rsplit("-", 1)[1],
         project=spec.logger.project,
@@ -104,10 +118,14 @@ def _wandb(spec: RunSpec) -> Logger:
         job_type=spec.method,
         tags=[spec.label, spec.model.name, *spec.methods],
         config=spec.plain(),
-        save_dir=spec.folder,
-        offline=offline,
+        dir=spec.folder,
+        mode="offline" if offline else "online",
         resume=None if offline else "allow",
+        settings=wandb.Settings(quiet=True, silent=offline, console="off", **WANDB_SECONDS),
     )
+    run.define_metric("trainer/global_step")
+    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    return WandbLogger(experiment=run)
 
 
 def wandb_is_offline(mode: str) -> bool:
@@ -120,3 +138,12 @@ def wandb_is_offline(mode: str) -> bool:
     netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
     logged_in = bool(os.environ.get("WANDB_API_KEY")) or (netrc.exists() and "wandb" in netrc.read_text())
     return not logged_in
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+
+
+def _note(text: str) -> None:
+    """Show a line above the progress bar."""
+    tqdm.write(f"note: {text}", file=sys.stderr)

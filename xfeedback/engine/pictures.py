@@ -47,7 +47,7 @@ def run_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> Im
         draw.text((4, TEXT + row * pitch + CELL // 2), name, BLACK)
     for n in range(count):
         left, right = LEFT + n * pitch, arrays["label"][n] == arrays["prediction"][n]
-        draw.text((left + 4, 2), class_names[arrays["label"][n]], BLACK)
+        draw.text((left + 4, 2), str(class_names[arrays["label"][n]]), BLACK)
         said = f"says {class_names[arrays['prediction'][n]]}"
         draw.text((left + 4, sheet.height - TEXT + 2), said, GREEN if right else RED)
         image = _enlarged(arrays["images"][n])

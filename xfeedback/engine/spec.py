@@ -5,17 +5,18 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from xfeedback import data, methods, models
+from xfeedback import data, methods
 from xfeedback.config import from_mapping
-from xfeedback.data.build import task_name
-from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.decoy import DecoyConfig, task_name
 from xfeedback.data.options import DatasetConfig
 from xfeedback.engine.options import NOT_IDENTITY, EvaluationConfig, LoggerConfig, PathsConfig, TrainerConfig
 from xfeedback.errors import UserError, unknown
-from xfeedback.feedback import FeedbackConfig, OptimiserConfig
-from xfeedback.models.base import ModelConfig
+from xfeedback.feedback.options import FeedbackConfig, OptimiserConfig
+
+if TYPE_CHECKING:
+    from xfeedback.models.base import ModelConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class RunSpec:
     dataset: DatasetConfig
     decoy: DecoyConfig
     methods: Mapping[str, FeedbackConfig]
-    model: ModelConfig
+    model: "ModelConfig"
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -54,12 +55,6 @@ class RunSpec:
         Raises:
             UserError: a key, type, value or combination that can't work.
         """
-        rest = dict(values)
-        parts: dict[str, Any] = {
-            "dataset": _named(rest.pop("dataset"), "dataset", data.config_class),
-            "model": _named(rest.pop("model"), "model", models.config_class),
-            "methods": {name: _method(name, options) for name, options in (rest.pop("method") or {}).items()},
-        }
         known = {
             "decoy": DecoyConfig,
             "optimiser": OptimiserConfig,
@@ -68,11 +63,14 @@ class RunSpec:
             "logger": LoggerConfig,
             "paths": PathsConfig,
         }
-        parts |= {key: from_mapping(kind, rest.pop(key), key) for key, kind in known.items() if key in rest}
-        parts |= {key: _checked(key, rest.pop(key)) for key in ("seed", "variant", "force") if key in rest}
-        if rest:
-            raise unknown("option", next(iter(rest)), [*known, "dataset", "model", "method", "seed", "variant", "force"])
-        return cls(**parts).settled()
+        single = ("seed", "variant", "force")
+        heavy = ("dataset", "model", "method")
+        for key in values:
+            if key not in (*known, *single, *heavy):
+                raise unknown("option", key, (*known, *single, *heavy))
+        parts: dict[str, Any] = {key: from_mapping(known[key], values[key], key) for key in known if key in values}
+        parts |= {key: _checked(key, values[key]) for key in single if key in values}
+        return cls(**parts, **_imported(values)).settled()
 
     def settled(self) -> Self:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
@@ -126,7 +124,7 @@ class RunSpec:
         return json.loads(json.dumps({**values, "seed": self.seed, "variant": self.variant}))
 
     def identity(self) -> dict[str, Any]:
-        """Return the options that decide a result: not where it is written, on what device, or what is shown meanwhile."""
+        """Return the options that decide a result: not where it is written, on what device, or what is shown."""
         values = self.plain()
         for part in ("logger", "paths"):
             del values[part]
@@ -152,6 +150,16 @@ class RunSpec:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _imported(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the options that live beside their data set, network or method, the cheapest to import first."""
+    dataset = _named(values.get("dataset"), "dataset", data.config_class)
+    from xfeedback import models
+
+    model = _named(values.get("model"), "model", models.config_class)
+    chosen = {name: _method(name, options) for name, options in (values.get("method") or {}).items()}
+    return {"dataset": dataset, "model": model, "methods": chosen}
 
 
 def _named(values: Any, part: str, config_class: Any) -> Any:

@@ -1,30 +1,13 @@
 """A feedback: one way in which an explanation steers training."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
-from xfeedback.config import require
+from xfeedback.feedback.options import FeedbackConfig
 from xfeedback.feedback.step import Step
 from xfeedback.types import Phase
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeedbackConfig:
-    """Options that every feedback has.
-
-    Attributes:
-        warmup_epochs: epochs of plain training before the feedback acts.
-        ramp_epochs: epochs over which its strength then rises linearly to full.
-    """
-
-    warmup_epochs: int = 0
-    ramp_epochs: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("warmup_epochs", "ramp_epochs"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +34,8 @@ class Feedback(nn.Module):
     Attributes:
         name: as in ``method=<name>``.
         Config: its typed options.
+        strength_option: the option whose value is the weight after warm-up; 0 makes training plain to the last bit.
+            None: the feedback always acts.
         annotation: what the data must carry: ``mask`` (the right region), ``wrong`` (either region), or nothing.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
@@ -58,6 +43,7 @@ class Feedback(nn.Module):
 
     name: ClassVar[str]
     Config: ClassVar[type[FeedbackConfig]] = FeedbackConfig
+    strength_option: ClassVar[str | None] = None
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
     config: FeedbackConfig
     layers: tuple[str, ...] = ()
@@ -68,14 +54,14 @@ class Feedback(nn.Module):
         self.config = config or self.Config()
 
     @classmethod
-    def with_options(cls, **options: object) -> Self:
+    def with_options(cls, **options: Any) -> Self:
         """Build the feedback from keyword options of its ``Config``."""
         return cls(cls.Config(**options))
 
     @property
     def full_strength(self) -> float:
         """The weight of the feedback after warm-up; 0 switches it off."""
-        return 1.0
+        return 1.0 if self.strength_option is None else float(getattr(self.config, self.strength_option))
 
     def strength(self, epoch: int) -> float:
         """Return the weight in ``epoch`` (from 0): 0 during warm-up, then a linear ramp to full strength."""

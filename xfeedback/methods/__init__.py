@@ -9,10 +9,12 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xfeedback.errors import unknown
-from xfeedback.feedback import Feedback, PresetModule
+
+if TYPE_CHECKING:
+    from xfeedback.feedback import Feedback, PresetModule
 
 
 def names() -> list[str]:
@@ -22,18 +24,22 @@ def names() -> list[str]:
 
 
 @cache
-def feedback_class(name: str) -> type[Feedback]:
+def feedback_class(name: str) -> "type[Feedback]":
     """Return the feedback of a method.
 
     Raises:
         UserError: there is no such method.
     """
+    from xfeedback.feedback import Feedback
+
     return _defined(_module(name), Feedback)
 
 
 @cache
-def module_class(name: str) -> type[PresetModule]:
+def module_class(name: str) -> "type[PresetModule]":
     """Return the LightningModule of a method."""
+    from xfeedback.feedback import PresetModule
+
     return _defined(_module(name), PresetModule)
 
 

@@ -1,0 +1,58 @@
+"""Options of feedbacks and optimisers. Light: importing this module imports no torch."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from xfeedback.config import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackConfig:
+    """Options that every feedback has.
+
+    Attributes:
+        warmup_epochs: epochs of plain training before the feedback acts.
+        ramp_epochs: epochs over which its strength then rises linearly to full.
+    """
+
+    warmup_epochs: int = 0
+    ramp_epochs: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("warmup_epochs", "ramp_epochs"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """How the weights move.
+
+    Attributes:
+        name: the algorithm.
+        lr: learning rate (the peak for ``one_cycle``).
+        weight_decay: decay of all weights.
+        momentum: for ``sgd``.
+        nesterov: for ``sgd``.
+        schedule: ``cosine`` to 0 over the run, ``one_cycle``, ``step`` (times ``gamma`` at ``milestones``), or none.
+        milestones: epochs, for ``step``.
+        gamma: factor, for ``step``.
+    """
+
+    name: Literal["adam", "adamw", "sgd", "adadelta"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 0.0
+    momentum: float = 0.0
+    nesterov: bool = False
+    schedule: Literal["none", "cosine", "one_cycle", "step"] = "none"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(self.lr > 0, "lr", self.lr, "above 0")
+        require(self.weight_decay >= 0, "weight_decay", self.weight_decay, "0 or more")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        require(self.name == "sgd" or self.momentum == 0, "momentum", self.momentum, f"0 for {self.name}")
+        require(not self.nesterov or self.momentum > 0, "nesterov", self.nesterov, "false without momentum")
+        require(
+            self.schedule != "step" or bool(self.milestones), "milestones", self.milestones, "epochs for schedule=step"
+        )
