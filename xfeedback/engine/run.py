@@ -6,6 +6,7 @@ import io
 import os
 import time
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,13 @@ from xfeedback import data, files, methods, models
 from xfeedback.data.task import Task
 from xfeedback.engine import provenance
 from xfeedback.engine.callbacks import StepTimer
+from xfeedback.engine.cost import step_ratio
 from xfeedback.engine.evaluate import Evaluation, evaluate
-from xfeedback.engine.folder import RunFolder
+from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
 from xfeedback.engine.pictures import write_pictures
 from xfeedback.engine.spec import RunSpec
-from xfeedback.engine.train import build_trainer, fit, selection_metric
+from xfeedback.engine.train import build_trainer, check_devices, fit, selection_metric
 from xfeedback.errors import TrainingError, UserError
 from xfeedback.feedback import FeedbackModule
 
@@ -52,22 +54,25 @@ def run_experiment(spec: RunSpec) -> Outcome:
     done = folder.result()
     if done is not None and not spec.force:
         return Outcome(status="skipped", folder=folder.path, record=done)
+    check_devices(spec.trainer)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
     task = load_task(spec)
     module = build_module(spec, task)
+    metric = selection_metric(spec, task)
     if not is_main_process():
-        return _run(spec, folder, task, module)
+        return _run(spec, folder, task, module, metric)
     if done is not None:
         folder.set_aside()
     with folder.opened():
-        return _run(spec, folder, task, module)
+        return _run(spec, folder, task, module, metric)
 
 
-def refused(spec: RunSpec, error: UserError) -> Outcome:
-    """Record a cell of a sweep that could not be started."""
+def refused(spec: RunSpec, error: Exception) -> Outcome:
+    """Record a cell of a sweep that could not be started; another process's run is left alone."""
     folder = RunFolder(spec)
-    return Outcome(status="failed", folder=folder.path, record=folder.fail(error, str(error)))
+    record = folder.failure if isinstance(error, BusyError) or folder.result() else folder.fail
+    return Outcome(status="failed", folder=folder.path, record=record(error, _one_line(error)))
 
 
 def load_task(spec: RunSpec) -> Task:
@@ -104,14 +109,14 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0"))) == 0
 
 
-def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule) -> Outcome:
+def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, metric: str | None) -> Outcome:
     started = time.perf_counter()
     if is_main_process():
         folder.begin(provenance.collect(fingerprint=task.fingerprint, stamps=task.stamps))
     logger = build_logger(spec) if is_main_process() else None
     try:
         timer = StepTimer()
-        trainer = build_trainer(spec, folder, selection_metric(spec, task), timer, logger)
+        trainer = build_trainer(spec, folder, metric, timer, logger)
         notes, epoch = fit(trainer, module, task, spec, folder)
         if not is_main_process():
             return Outcome(status="done", folder=folder.path, record={})
@@ -121,7 +126,7 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule) -
         result["weights_sha256"] = _save_weights(module.network, folder.path / "weights.pt")
         write_pictures(folder.path, evaluation.pictures, task.class_names)
         record = folder.finish({**result, "seconds": round(time.perf_counter() - started, 2)})
-    except (TrainingError, UserError, OSError, RuntimeError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever happens is recorded; the other cells of a sweep go on
         return Outcome(status="failed", folder=folder.path, record=folder.fail(error, _one_line(error)))
     finally:
         _close(logger, folder)
@@ -159,16 +164,16 @@ def _save_weights(network: nn.Module, path: Path) -> str:
 
 def _close(logger: Guarded | None, folder: RunFolder) -> None:
     if logger is not None:
-        result = folder.result()
-        logger.close(result["metrics"] if result else {}, folder.path / "explanations.png")
+        logger.close(folder.result(), folder.path / "explanations.png")
 
 
 def _one_line(error: BaseException) -> str:
-    text = str(error).strip().splitlines()
-    line = text[0] if text else type(error).__name__
+    line = next(iter(str(error).strip().splitlines()), "")
+    if isinstance(error, TrainingError | UserError):
+        return line
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else " while writing to the run folder"
         return f"no space{where}: {error.strerror}. Free some, or choose paths.outputs=FOLDER; run again to resume."
     if "out of memory" in line.lower():
         return f"{line} Lower trainer.batch_size or use trainer.precision=bf16-mixed."
-    return line
+    return f"{type(error).__name__}: {line} (error.json holds the traceback)"

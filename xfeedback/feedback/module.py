@@ -13,6 +13,7 @@ from xfeedback.feedback.base import Feedback
 from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
 from xfeedback.feedback.step import Step
+from xfeedback.precision import widened
 from xfeedback.types import Batch
 
 
@@ -46,7 +47,9 @@ class FeedbackModule(LightningModule):
         super().__init__()
         for feedback in feedbacks:
             network = feedback.prepare(network, torch.empty(0) if example is None else example)
-        self.network = network.to(memory_format=torch.channels_last) if channels_last else network
+        if channels_last:
+            network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        self.network = network
         self.feedbacks = nn.ModuleList(feedbacks)
         self.optimiser = optimiser or OptimiserConfig()
         self.seed, self.channels_last, self.val_names = seed, channels_last, tuple(val_names)
@@ -55,7 +58,10 @@ class FeedbackModule(LightningModule):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, N)``."""
-        return self.network(x.contiguous(memory_format=torch.channels_last) if self.channels_last else x)
+        return self.network(self._formatted(x))
+
+    def _formatted(self, x: Tensor) -> Tensor:
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a :class:`Batch`, or an ``(x, y)`` pair of any loader, to the device."""
@@ -74,19 +80,31 @@ class FeedbackModule(LightningModule):
         Raises:
             TrainingError: the loss is not finite; the weights have not moved.
         """
-        active = self.active()
+        position = (self.phase_name, self.global_rank, self.current_epoch, batch_idx)
+        step, terms = self.loss_terms(batch, self.active(), position)
+        loss = torch.stack(list(terms.values())).sum()
+        self._record(step, terms, loss)
+        return loss
+
+    def loss_terms(
+        self, batch: Batch, active: Sequence[Feedback], position: Sequence[str | int]
+    ) -> tuple[Step, dict[str, Tensor]]:
+        """Run one step's forward passes and return what it knows and the named terms whose sum is the loss.
+
+        Args:
+            batch: on the network's device.
+            active: the feedbacks that act.
+            position: where the step stands, ending in epoch and number; keys its noise.
+        """
         step = Step(
             self.network,
             batch,
             seed=self.seed,
-            position=(self.phase_name, self.global_rank, self.current_epoch, batch_idx),
+            position=position,
             layers=sorted({layer for f in active for layer in f.layers}),
             input_gradient=any(f.input_gradient for f in active),
         )
-        terms = self._terms(step, active)
-        loss = torch.stack(list(terms.values())).sum()
-        self._record(step, terms, loss)
-        return loss
+        return step, self._terms(step, active)
 
     def _terms(self, step: Step, active: Sequence[Feedback]) -> dict[str, Tensor]:
         losses = step.losses
@@ -95,14 +113,14 @@ class FeedbackModule(LightningModule):
                 losses = losses * weights
             if (view := feedback.view(step)) is not None:
                 step.views[feedback.name] = step.forward(
-                    view.x,
+                    self._formatted(view.x),
                     name=feedback.name,
                     shared_noise=view.shared_noise,
                     update_statistics=view.update_statistics,
                 )
         terms = {"ce": losses.mean()}
         for feedback in active:
-            terms |= {f"{feedback.name}/{name}": term.float() for name, term in feedback.penalty(step).items()}
+            terms |= {f"{feedback.name}/{name}": widened(term) for name, term in feedback.penalty(step).items()}
         return terms
 
     def _record(self, step: Step, terms: Mapping[str, Tensor], loss: Tensor) -> None:
@@ -115,9 +133,8 @@ class FeedbackModule(LightningModule):
         """Refuse a step whose gradient is not finite before the weights move (on the CPU, where looking is free)."""
         del optimizer
         grads = {name: p.grad for name, p in self.named_parameters() if p.grad is not None and p.device.type == "cpu"}
-        norms = torch._foreach_norm(list(grads.values())) if grads else []  # noqa: SLF001
-        if norms and not torch.isfinite(torch.stack(list(norms)).sum()):
-            bad = next(name for name, norm in zip(grads, norms, strict=True) if not torch.isfinite(norm))
+        if not torch.isfinite(nn.utils.get_total_norm(grads.values())):
+            bad = next((name for name, grad in grads.items() if not torch.isfinite(grad).all()), "the weights")
             raise TrainingError(f"the gradient of {bad} is not finite at epoch {self.current_epoch}; lower the weight.")
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:

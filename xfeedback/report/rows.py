@@ -179,7 +179,7 @@ def _finished(row: Row, rows: Sequence[Row]) -> Row:
     """``row`` with its cost ratio, summaries and differences to the baseline row that is nearest in its options."""
     base = row if row.is_baseline else _nearest_baseline(row, rows)
     values = dict(row.values)
-    if base is not None and (ratio := _step_ratio(row, base)):
+    if base is not None and STEP_RATIO not in values and (ratio := _step_ratio(row, base)):
         values[STEP_RATIO] = ratio
     differences = {}
     if base is not None and not row.is_baseline:
@@ -199,6 +199,6 @@ def _nearest_baseline(row: Row, rows: Sequence[Row]) -> Row | None:
 
 
 def _step_ratio(row: Row, base: Row) -> dict[int, float]:
-    """Step time relative to the baseline's, seed by seed, over the seeds both have."""
+    """Step time relative to the baseline's, seed by seed, for runs that did not measure the ratio themselves."""
     ours, theirs = row.values.get(STEP_TIME, {}), base.values.get(STEP_TIME, {})
     return {seed: ours[seed] / theirs[seed] for seed in ours if theirs.get(seed, 0) > 0}

@@ -1,0 +1,81 @@
+"""What a method costs: its step and a plain step, timed in turns in one process."""
+
+import time
+from collections.abc import Sequence
+from itertools import cycle, islice
+from statistics import median
+
+import torch
+from torch import Tensor, nn, optim
+
+from xfeedback.feedback import Feedback, FeedbackModule
+from xfeedback.feedback.optimise import build_optimiser
+from xfeedback.types import Batch
+
+LATE = 1_000_000
+"""An epoch after every warm-up and ramp."""
+
+
+def step_ratio(module: FeedbackModule, batches: Sequence[Batch], *, pairs: int = 30, seconds: float = 3.0) -> float:
+    """Return the time of a training step with the module's feedbacks relative to a plain one.
+
+    Both are timed in turns on the same batches, so that a busy machine slows both alike; forward, backward and
+    optimiser step count, loading data does not. The module's weights, buffers and gradients stay as they were.
+
+    Args:
+        module: trained or not, on its device.
+        batches: on the same device; used in turns.
+        pairs: how many of each to time at most, after a quarter as many to warm up.
+        seconds: stop after this long, but not before three pairs.
+
+    Returns:
+        Ratio of the median times; exactly 1 without an active feedback.
+    """
+    active = [f for f in module.feedbacks if f.strength(LATE) > 0]  # type: ignore[operator]
+    if not active:
+        return 1.0
+    buffers = {name: tensor.clone() for name, tensor in module.network.state_dict().items()}
+    optimiser, mirror = _mirror(module)
+    times: tuple[list[float], list[float]] = ([], [])
+    deadline = time.perf_counter() + seconds
+    module.network.train()
+    for number, batch in enumerate(islice(cycle(batches), pairs + pairs // 4)):
+        for feedbacks, kept in zip(([], active), times, strict=True):
+            kept.append(_timed_step(module, batch, feedbacks, number, optimiser, mirror))  # type: ignore[arg-type]
+        if number >= 3 and time.perf_counter() > deadline:
+            break
+    module.network.load_state_dict(buffers)
+    module.zero_grad()
+    warm = min(pairs // 4, len(times[0]) - 3)
+    return median(times[1][warm:]) / median(times[0][warm:])
+
+
+def _mirror(module: FeedbackModule) -> tuple[optim.Optimizer, list[tuple[nn.Parameter, nn.Parameter]]]:
+    """Copies of the parameters for the optimiser to move, so that its cost counts and the weights stay."""
+    pairs = [(p, nn.Parameter(p.detach().clone())) for p in module.parameters() if p.requires_grad]
+    return build_optimiser(module.optimiser, [copy for _, copy in pairs]), pairs
+
+
+def _timed_step(
+    module: FeedbackModule,
+    batch: Batch,
+    feedbacks: Sequence[Feedback],
+    number: int,
+    optimiser: optim.Optimizer,
+    mirror: Sequence[tuple[nn.Parameter, nn.Parameter]],
+) -> float:
+    _wait(batch.x)
+    started = time.perf_counter()
+    _, terms = module.loss_terms(batch, feedbacks, ("cost", 0, LATE, number))
+    module.zero_grad()
+    torch.stack(list(terms.values())).sum().backward()
+    for parameter, copy in mirror:
+        copy.grad = parameter.grad
+    optimiser.step()
+    _wait(batch.x)
+    return time.perf_counter() - started
+
+
+def _wait(tensor: Tensor) -> None:
+    if tensor.device.type == "cuda":
+        torch.cuda.synchronize(tensor.device)
