@@ -38,10 +38,10 @@ class Progress(Callback):
         )
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
-        """Count a step."""
-        del trainer, pl_module
+        """Show how many steps the optimiser has made."""
+        del pl_module
         if self._bar is not None:
-            self._bar.update(1)
+            self._bar.update(trainer.global_step - self._bar.n)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Show the epoch's figures."""

@@ -6,7 +6,7 @@ from itertools import cycle, islice
 from statistics import median
 
 import torch
-from torch import Tensor, nn, optim
+from torch import Tensor, nn
 
 from xfeedback.feedback import Feedback, FeedbackModule
 from xfeedback.feedback.optimise import build_optimiser
@@ -35,13 +35,13 @@ def step_ratio(module: FeedbackModule, batches: Sequence[Batch], *, pairs: int =
     if not active:
         return 1.0
     buffers = {name: tensor.clone() for name, tensor in module.network.state_dict().items()}
-    optimiser, mirror = _mirror(module)
+    mirror = _Mirror(module)
     times: tuple[list[float], list[float]] = ([], [])
     deadline = time.perf_counter() + seconds
     module.network.train()
     for number, batch in enumerate(islice(cycle(batches), pairs + pairs // 4)):
         for feedbacks, kept in zip(([], active), times, strict=True):
-            kept.append(_timed_step(module, batch, feedbacks, number, optimiser, mirror))  # type: ignore[arg-type]
+            kept.append(_timed_step(module, mirror, batch, feedbacks))  # type: ignore[arg-type]
         if number >= 3 and time.perf_counter() > deadline:
             break
     module.network.load_state_dict(buffers)
@@ -50,28 +50,27 @@ def step_ratio(module: FeedbackModule, batches: Sequence[Batch], *, pairs: int =
     return median(times[1][warm:]) / median(times[0][warm:])
 
 
-def _mirror(module: FeedbackModule) -> tuple[optim.Optimizer, list[tuple[nn.Parameter, nn.Parameter]]]:
-    """Copies of the parameters for the optimiser to move, so that its cost counts and the weights stay."""
-    pairs = [(p, nn.Parameter(p.detach().clone())) for p in module.parameters() if p.requires_grad]
-    return build_optimiser(module.optimiser, [copy for _, copy in pairs]), pairs
+class _Mirror:
+    """Copies of the parameters for an optimiser to move, so that its cost counts and the weights stay."""
+
+    def __init__(self, module: FeedbackModule) -> None:
+        self.pairs = [(p, nn.Parameter(p.detach().clone())) for p in module.parameters() if p.requires_grad]
+        self.optimiser = build_optimiser(module.optimiser, [copy for _, copy in self.pairs])
+
+    def step(self) -> None:
+        """Move the copies by the module's gradients."""
+        for parameter, copy in self.pairs:
+            copy.grad = parameter.grad
+        self.optimiser.step()
 
 
-def _timed_step(
-    module: FeedbackModule,
-    batch: Batch,
-    feedbacks: Sequence[Feedback],
-    number: int,
-    optimiser: optim.Optimizer,
-    mirror: Sequence[tuple[nn.Parameter, nn.Parameter]],
-) -> float:
+def _timed_step(module: FeedbackModule, mirror: "_Mirror", batch: Batch, feedbacks: Sequence[Feedback]) -> float:
     _wait(batch.x)
     started = time.perf_counter()
-    _, terms = module.loss_terms(batch, feedbacks, ("cost", 0, LATE, number))
+    _, terms = module.loss_terms(batch, feedbacks, ("cost", 0, LATE, 0))
     module.zero_grad()
     torch.stack(list(terms.values())).sum().backward()
-    for parameter, copy in mirror:
-        copy.grad = parameter.grad
-    optimiser.step()
+    mirror.step()
     _wait(batch.x)
     return time.perf_counter() - started
 

@@ -70,7 +70,7 @@ def explanation_shares(
         shares: dict[str, list[Tensor]] = {"inside": [], "wrong": [], "dead": []}
         for batch in first(batches, config.explained):
             maps, _ = pixel_map(explainer, network, layer, batch.x)
-            for name, values in _shares(maps, batch).items():
+            for name, values in _shares(maps, batch, mask_of(batch)).items():
                 shares[name].append(values)
         for name, values in shares.items():
             if values and (together := torch.cat(values)).numel():
@@ -78,12 +78,16 @@ def explanation_shares(
     return metrics
 
 
-def _shares(maps: Tensor, batch: Batch) -> dict[str, Tensor]:
-    assert batch.mask is not None
-    counts = batch.mask.flatten(1).any(1)
+def mask_of(batch: Batch) -> Tensor:
+    """Return where the right evidence lies; nowhere for a batch without annotation."""
+    return torch.zeros_like(batch.x[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask
+
+
+def _shares(maps: Tensor, batch: Batch, mask: Tensor) -> dict[str, Tensor]:
+    counts = mask.flatten(1).any(1)
     if batch.annotated is not None:
         counts = counts & batch.annotated
-    inside, alive = mass_inside(maps, batch.mask)
+    inside, alive = mass_inside(maps, mask)
     shares = {"inside": inside[counts & alive], "dead": (~alive)[counts].float()}
     if batch.wrong is not None:
         shares["wrong"] = mass_inside(maps, batch.wrong)[0][counts & alive]

@@ -1,28 +1,21 @@
 """Run one cell: skip it when it is finished, resume it where it stood, record what came out or why not."""
 
 import errno
-import hashlib
-import io
 import os
 import time
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pytorch_lightning import Trainer
-from torch import nn
 
-from xfeedback import data, files, methods, models
+from xfeedback import data, methods, models
 from xfeedback.data.task import Task
 from xfeedback.engine import provenance
 from xfeedback.engine.callbacks import StepTimer
-from xfeedback.engine.cost import step_ratio
-from xfeedback.engine.evaluate import Evaluation, evaluate
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
-from xfeedback.engine.pictures import write_pictures
+from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.train import build_trainer, check_devices, fit, selection_metric
 from xfeedback.errors import TrainingError, UserError
@@ -117,49 +110,16 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, m
     try:
         timer = StepTimer()
         trainer = build_trainer(spec, folder, metric, timer, logger)
-        notes, epoch = fit(trainer, module, task, spec, folder)
+        trained = fit(trainer, module, task, spec, folder)
         if not is_main_process():
             return Outcome(status="done", folder=folder.path, record={})
-        device = trainer.strategy.root_device
-        evaluation = evaluate(module.network.to(device), task, spec.evaluation, device)
-        result = _result(spec, task, evaluation, timer, notes, epoch, trainer)
-        result["weights_sha256"] = _save_weights(module.network, folder.path / "weights.pt")
-        write_pictures(folder.path, evaluation.pictures, task.class_names)
+        result = measure(spec, task, module, replace(trained, step_ms=timer.median_ms()), folder.path)
         record = folder.finish({**result, "seconds": round(time.perf_counter() - started, 2)})
     except Exception as error:  # noqa: BLE001 - whatever happens is recorded; the other cells of a sweep go on
         return Outcome(status="failed", folder=folder.path, record=folder.fail(error, _one_line(error)))
     finally:
         _close(logger, folder)
     return Outcome(status="done", folder=folder.path, record=record)
-
-
-def _result(
-    spec: RunSpec, task: Task, evaluation: Evaluation, timer: StepTimer, notes: list[str], epoch: int, trainer: Trainer
-) -> dict[str, Any]:
-    cost = {"cost/step_ms": ms} if (ms := timer.median_ms()) is not None else {}
-    return {
-        "metrics": {**evaluation.metrics, **cost},
-        "stamps": list(task.stamps),
-        "select_on": selection_metric(spec, task) or "last",
-        "selected_epoch": epoch,
-        "epochs": spec.trainer.max_epochs,
-        "steps": trainer.global_step,
-        "resumed": bool(notes),
-        "notes": [*spec.notices, *notes, *evaluation.notes],
-    }
-
-
-def _save_weights(network: nn.Module, path: Path) -> str:
-    """Write the weights and return a hash of their names and bits."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    buffer = io.BytesIO()
-    torch.save(weights, buffer)
-    files.write_bytes(path, buffer.getvalue())
-    digest = hashlib.sha256()
-    for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _close(logger: Guarded | None, folder: RunFolder) -> None:

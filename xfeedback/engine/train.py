@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+from dataclasses import dataclass
 
 import torch
 from pytorch_lightning import Callback, Trainer
@@ -86,14 +87,27 @@ def build_trainer(
     )
 
 
-def fit(
-    trainer: Trainer, module: FeedbackModule, task: Task, spec: RunSpec, folder: RunFolder
-) -> tuple[list[str], int]:
-    """Train, and leave the selected weights in the module.
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """How training went.
 
-    Returns:
-        Notes on resuming (empty for an uninterrupted run) and the epoch whose weights are kept.
+    Attributes:
+        device: where the module was trained.
+        epoch: whose weights are kept, from 0.
+        steps: of the optimiser.
+        notes: on resuming; empty for an uninterrupted run.
+        step_ms: median time of a step, where it was measured.
     """
+
+    device: torch.device
+    epoch: int
+    steps: int
+    notes: tuple[str, ...] = ()
+    step_ms: float | None = None
+
+
+def fit(trainer: Trainer, module: FeedbackModule, task: Task, spec: RunSpec, folder: RunFolder) -> Trained:
+    """Train from the newest checkpoint, and leave the selected weights in the module."""
     checkpoint, notes = latest(folder.checkpoints)
     if checkpoint is not None:
         notes.append(f"resumed from {checkpoint.name}")
@@ -117,11 +131,13 @@ def fit(
             raise KeyboardInterrupt from stop
         for feedback in module.feedbacks:
             feedback.phase_end(module.network, phase)  # type: ignore[operator]
+    epoch = trainer.current_epoch - 1
     keeper = next((c for c in trainer.callbacks if isinstance(c, KeepBest)), None)  # type: ignore[attr-defined]
-    if keeper is None:
-        return notes, trainer.current_epoch - 1
-    module.load_state_dict(keeper.weights)
-    return notes, keeper.epoch
+    if keeper is not None:
+        module.load_state_dict(keeper.weights)
+        epoch = keeper.epoch
+    device = trainer.strategy.root_device
+    return Trained(device=device, epoch=epoch, steps=trainer.global_step, notes=tuple(notes))
 
 
 def _quiet() -> None:

@@ -1,0 +1,56 @@
+"""From a trained module to the content of ``result.json``."""
+
+import hashlib
+import io
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from xfeedback import files
+from xfeedback.data.task import Task
+from xfeedback.engine.cost import step_ratio
+from xfeedback.engine.evaluate import evaluate
+from xfeedback.engine.pictures import write_pictures
+from xfeedback.engine.spec import RunSpec
+from xfeedback.engine.train import Trained, selection_metric
+from xfeedback.feedback import FeedbackModule
+
+
+def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained, folder: Path) -> dict[str, Any]:
+    """Evaluate, time, and save weights and pictures; return the result's content."""
+    device = trained.device
+    module.to(device)
+    evaluation = evaluate(module.network, task, spec.evaluation, device)
+    batches = list(islice(task.train_loader(spec.trainer.batch_size, device, spec.seed), 4))
+    cost = {"cost/step_ratio": step_ratio(module, batches)}
+    if trained.step_ms is not None:
+        cost["cost/step_ms"] = trained.step_ms
+    weights = save_weights(module.network, folder / "weights.pt")
+    write_pictures(folder, evaluation.pictures, task.class_names)
+    return {
+        "metrics": {**evaluation.metrics, **cost},
+        "stamps": list(task.stamps),
+        "select_on": selection_metric(spec, task) or "last",
+        "selected_epoch": trained.epoch,
+        "epochs": spec.trainer.max_epochs,
+        "steps": trained.steps,
+        "resumed": bool(trained.notes),
+        "notes": [*spec.notices, *trained.notes, *evaluation.notes],
+        "weights_sha256": weights,
+    }
+
+
+def save_weights(network: nn.Module, path: Path) -> str:
+    """Write the weights and return a hash of their names and bits."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save(weights, buffer)
+    files.write_bytes(path, buffer.getvalue())
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
