@@ -104,6 +104,8 @@ class DeviceLoader:
         shard: this process's share of each batch.
     """
 
+    batch_sampler = None  # Lightning asks a validation loader for it
+
     def __init__(
         self,
         samples: Samples,
