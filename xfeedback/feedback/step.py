@@ -75,11 +75,15 @@ class Step:
         return self.once(("input_gradient", kind, target_name, create_graph), compute)
 
     def evaluation_gradient(self, kind: Output, target: Tensor, target_name: str) -> Tensor:
-        """Return the input gradient in evaluation mode (no dropout, running statistics), detached; one more forward."""
+        """Return the input gradient in evaluation mode (no dropout, running statistics), detached.
+
+        One more forward, in the precision of the weights even under autocast: in half precision small gradients tie.
+        """
 
         def compute() -> Tensor:
             x = self.batch.x.detach().requires_grad_()
-            with torch.enable_grad(), mode(self.network, training=False):
+            wide = torch.autocast(x.device.type, enabled=False)
+            with torch.enable_grad(), mode(self.network, training=False), wide:
                 output = explained_output(self.network(x), target, kind)
                 (result,) = torch.autograd.grad(output.sum(), x)
             return result

@@ -1,12 +1,15 @@
-"""RRR, right for the right reasons (Ross et al. 2017): no input gradient where a person says the evidence is wrong."""
+"""RRR, right for the right reasons (Ross et al. 2017): no input gradient where a person says the evidence is wrong.
+
+Equations (1) to (3): `docs/methods/rrr.md`.
+"""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from xfeedback.config import require
+from xfeedback.errors import UserError
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
 from xfeedback.losses import right_reasons
 from xfeedback.types import Batch
@@ -32,17 +35,13 @@ class RRRFeedback(Feedback):
 
     name = "rrr"
     Config = RRRConfig
+    strength_option = "weight"
     annotation = "wrong"
     input_gradient = True
     config: RRRConfig
 
-    @property
-    def full_strength(self) -> float:
-        """The weight of the penalty."""
-        return self.config.weight
-
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        """Return ``{"gradient": weight * (1/B) sum (Wr * d/dx sum_k log p_k)^2}``."""
+        """Return ``{"gradient": weight * (1/B) sum (Wr * d/dx sum_k log p_k)^2}``; equations (1) to (3)."""
         grad = step.input_gradient("sum_log_prob", step.batch.y, "all", create_graph=True)
         return {"gradient": self.strength(step.epoch) * right_reasons(grad, wrong_region(step.batch))}
 
@@ -54,13 +53,17 @@ class RRR(PresetModule):
 
 
 def wrong_region(batch: Batch) -> Tensor:
-    """Return where evidence is wrong, bool ``(B, H, W)``: as annotated, else outside the right region.
+    """Return where evidence is wrong, bool ``(B, H, W)``: as annotated, else outside the right region; equation (2).
 
-    Samples without annotation have none.
+    Samples without annotation, or with an empty one, have none.
+
+    Raises:
+        UserError: the batch has neither a wrong nor a right region.
     """
-    wrong = batch.wrong if batch.wrong is not None else ~_mask(batch)
+    if batch.wrong is not None:
+        wrong = batch.wrong
+    elif batch.mask is not None:
+        wrong = ~batch.mask & batch.mask.flatten(1).any(1)[:, None, None]
+    else:
+        raise UserError("method=rrr needs batches with a wrong or a right region; give the data set annotations.")
     return wrong if batch.annotated is None else wrong & batch.annotated[:, None, None]
-
-
-def _mask(batch: Batch) -> Tensor:
-    return torch.ones_like(batch.x[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask

@@ -89,16 +89,12 @@ class SaliencyGuidedFeedback(Feedback):
 
     name = "saliency_guided"
     Config = SaliencyGuidedConfig
+    strength_option = "lambda_kl"
     config: SaliencyGuidedConfig
 
     def __init__(self, config: SaliencyGuidedConfig | None = None) -> None:
         super().__init__(config)
         self.input_gradient = self.config.saliency_mode == "reuse"
-
-    @property
-    def full_strength(self) -> float:
-        """The weight lambda of the divergence."""
-        return self.config.lambda_kl
 
     def saliency(self, step: Step) -> Tensor:
         """Return a, the gradient of the explained output at the input, detached; equation (1)."""
