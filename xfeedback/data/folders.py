@@ -3,6 +3,7 @@
 import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from xfeedback.data.options import Places
@@ -74,6 +75,7 @@ def download(what: str, target: Path, searched: Iterable[Path], fetch: Callable[
     Raises:
         UserError: the download failed.
     """
+    missing = [folder for folder in target.parents if not folder.exists()]
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as temporary:
@@ -81,6 +83,9 @@ def download(what: str, target: Path, searched: Iterable[Path], fetch: Callable[
             if not (target.is_dir() and any(target.iterdir())):  # another process may have been faster
                 made.replace(target)
     except (OSError, RuntimeError) as error:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
         reason = " ".join(str(error).split()) or type(error).__name__
         folders = ", ".join(dict.fromkeys(str(path) for path in searched))
         raise UserError(
