@@ -41,6 +41,9 @@ def ended(spec: RunSpec, outcome: "Outcome") -> None:
         word = "done" if outcome.status == "done" else "finished before (force=true runs it anew)"
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)
+        for note in record["notes"] if outcome.status == "done" else ():
+            if note not in spec.notices:
+                _OUT.print(f"  note: {note}", markup=False)
 
 
 def failure(spec: RunSpec, outcome: "Outcome") -> str:
