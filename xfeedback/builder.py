@@ -149,12 +149,14 @@ def run_sweep(
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
     from xfeedback.engine import console, sweep
-    from xfeedback.engine.spec import RunSpec
+    from xfeedback.engine.spec import RunSpec, light_parts
 
     configs = [compose(job) for job in jobs]
-    specs = [RunSpec.from_plain(plain_config(config)) for config in configs]
-    for spec, config in zip(specs, configs, strict=True):
-        _refuse_processes(spec.trainer.strategy, config)
+    values = [plain_config(config) for config in configs]
+    for cell, config in zip(values, configs, strict=True):  # the cheap checks of all cells before anything is imported
+        light_parts(cell)
+        _refuse_processes(cell, config)
+    specs = [RunSpec.from_plain(cell) for cell in values]
     plan = sweep.plan(specs)
     console.planned(plan)
     pending = [
@@ -171,7 +173,8 @@ def _with_decoys(job: Sequence[str]) -> list[str]:
     return [*(override for override in job if not override.startswith("decoy=")), "decoy=corner"]
 
 
-def _refuse_processes(strategy: str, config: DictConfig) -> None:
+def _refuse_processes(cell: Mapping[str, Any], config: DictConfig) -> None:
+    strategy = cell.get("trainer", {}).get("strategy")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     if strategy == "ddp" and launcher != "submitit_slurm":
         raise UserError(

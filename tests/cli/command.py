@@ -137,6 +137,11 @@ def measured(folder: Path) -> Mapping[str, Any]:
     }
 
 
-def listing(folder: Path) -> dict[str, tuple[int, int]]:
-    """Return size and time of every file and folder below ``folder``."""
-    return {str(p.relative_to(folder)): (p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(folder.rglob("*"))}
+def listing(folder: Path) -> dict[str, tuple[int, int] | None]:
+    """Return size and time of every file below ``folder``, and None for every folder."""
+    paths = sorted(folder.rglob("*"))
+    stats = {path: path.stat() for path in paths if path.is_file()}
+    return {
+        str(path.relative_to(folder)): (stats[path].st_size, stats[path].st_mtime_ns) if path in stats else None
+        for path in paths
+    }

@@ -50,6 +50,8 @@ class TrainerConfig:
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
         require(self.gradient_clip is None or self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "above 0")
         require(self.devices == 1 or self.strategy == "ddp", "devices", self.devices, "1 unless trainer=ddp")
+        shared = f"a multiple of devices ({self.devices})"
+        require(self.batch_size % self.devices == 0, "batch_size", self.batch_size, shared)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,22 +55,7 @@ class RunSpec:
         Raises:
             UserError: a key, type, value or combination that can't work.
         """
-        known = {
-            "decoy": DecoyConfig,
-            "optimiser": OptimiserConfig,
-            "trainer": TrainerConfig,
-            "evaluation": EvaluationConfig,
-            "logger": LoggerConfig,
-            "paths": PathsConfig,
-        }
-        single = ("seed", "variant", "force")
-        heavy = ("dataset", "model", "method")
-        for key in values:
-            if key not in (*known, *single, *heavy):
-                raise unknown("option", key, (*known, *single, *heavy))
-        parts: dict[str, Any] = {key: from_mapping(known[key], values[key], key) for key in known if key in values}
-        parts |= {key: _checked(key, values[key]) for key in single if key in values}
-        return cls(**parts, **_imported(values)).settled()
+        return cls(**light_parts(values), **_imported(values)).settled()
 
     def settled(self) -> Self:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
@@ -150,6 +135,31 @@ class RunSpec:
 
 def _hash(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def light_parts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Build and check the options that need no heavy import; everything but data set, network and method.
+
+    Raises:
+        UserError: an unknown key, or a type or value that can't work.
+    """
+    for key in values:
+        if key not in (*_LIGHT, *_SINGLE, *_HEAVY):
+            raise unknown("option", key, (*_LIGHT, *_SINGLE, *_HEAVY))
+    parts: dict[str, Any] = {key: from_mapping(_LIGHT[key], values[key], key) for key in _LIGHT if key in values}
+    return parts | {key: _checked(key, values[key]) for key in _SINGLE if key in values}
+
+
+_LIGHT = {
+    "decoy": DecoyConfig,
+    "optimiser": OptimiserConfig,
+    "trainer": TrainerConfig,
+    "evaluation": EvaluationConfig,
+    "logger": LoggerConfig,
+    "paths": PathsConfig,
+}
+_SINGLE = ("seed", "variant", "force")
+_HEAVY = ("dataset", "model", "method")
 
 
 def _imported(values: Mapping[str, Any]) -> dict[str, Any]:
