@@ -27,9 +27,9 @@ def test_built_as_published(tmp_path):
     assert found.val_loaders(64, "cpu") == {}
 
 
-def test_inputs_lie_in_minus_one_to_one(tmp_path):
+def test_inputs_lie_in_minus_two_to_two(tmp_path):
     batch = next(iter(task(tmp_path, Config(gain=1.0)).test_loaders(597, "cpu")["test"]))
-    assert (batch.x.min(), batch.x.max()) == (-1, 1)
+    assert (batch.x.min(), batch.x.max()) == (-2, 2)
 
 
 def test_decoys_leave_the_digit_alone(tmp_path):
@@ -42,7 +42,7 @@ def test_decoys_leave_the_digit_alone(tmp_path):
     clean = found.train.x[torch.argsort(found.train.index)][
         torch.searchsorted(found.train.index.sort().values, batch.index)
     ]
-    assert torch.allclose(batch.x[:, :, 4:28, 4:28], 2 * clean[:, :, 4:28, 4:28] - 1, atol=1e-6)
+    assert torch.allclose(batch.x[:, :, 4:28, 4:28], 4 * clean[:, :, 4:28, 4:28] - 2, atol=1e-6)
     assert torch.equal(batch.mask, clean[:, 0] > 0)
 
 

@@ -31,7 +31,7 @@ class Config(DatasetConfig):
 def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every reader takes both
     """Return the digits: x/16 enlarged threefold, times the gain, centred in 32x32; 1,200 to train, 597 to test.
 
-    Inputs are scaled to [-1, 1]: with a background of 0 a CAM loss can switch off whole channels through their biases
+    Inputs are scaled to [-2, 2]: with a background of 0 a CAM loss can switch off whole channels through their biases
     (docs/decisions.md).
     """
     from sklearn.datasets import load_digits
@@ -50,7 +50,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
         test=everything.take(order[TRAIN:]),
         class_names=tuple("0123456789"),
         mean=(0.5,),
-        std=(0.5,),
+        std=(0.25,),
         object_mask="foreground",
         center_box={"gray": 24, "hue": 24},
         fingerprint=fingerprint(x, y),
