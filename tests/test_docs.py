@@ -1,0 +1,60 @@
+"""The pages about methods: their code runs, the equations and options they list are those of the code."""
+
+import re
+import subprocess
+import sys
+from dataclasses import fields
+from importlib import import_module
+
+import pytest
+
+from tests.conftest import ROOT
+from xfeedback import methods
+
+PAGES = sorted((ROOT / "docs" / "methods").glob("*.md"))
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+
+
+def script(page: str) -> str:
+    (found,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "methods" / f"{page}.md").read_text(), re.DOTALL)
+    return found
+
+
+def test_every_method_but_plain_has_a_page():
+    assert {page.stem for page in PAGES} == set(methods.names()) - {"plain"}
+
+
+@every_page
+def test_named_functions_exist(page):
+    for dotted in re.findall(r"`(xfeedback(?:\.\w+)+)`", page.read_text()):
+        module, _, rest = dotted.partition(".")
+        found = import_module(module)
+        for part in rest.split("."):
+            found = getattr(found, part, None) or import_module(f"{found.__name__}.{part}")
+
+
+@every_page
+def test_all_options_are_listed(page):
+    listed = set(re.findall(r"`(\w+)`", "\n".join(re.findall(r"^\|([^|]*)\|", page.read_text(), re.MULTILINE))))
+    options = {f.name for f in fields(methods.feedback_class(page.stem).Config)} - {"variant"}
+    assert options <= listed
+
+
+@every_page
+def test_equations_named_in_the_code_are_on_the_page(page):
+    numbers = {int(n) for n in re.findall(r"^\((\d+)\)|   \((\d+)\) ", page.read_text(), re.MULTILINE) for n in n if n}
+    assert numbers == set(range(1, max(numbers) + 1))
+    source = (ROOT / "xfeedback" / "methods" / f"{page.stem}.py").read_text()
+    named = {int(n) for text in re.findall(r"equations? ([^.:;\n]*)", source) for n in re.findall(r"\((\d+)\)", text)}
+    assert named
+    assert named <= numbers
+
+
+def test_own_scripts_run_without_hydra():
+    """Both in one process, which has imported nothing before."""
+    check = "\nassert not {'hydra', 'omegaconf'} & set(sys.modules)\nprint('trained', model.trainer.global_step)\n"
+    code = "import sys\n" + "".join(script(page) + check for page in ("saliency_guided", "xbl"))
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert re.findall(r"trained (\d+)", result.stdout) == ["4", "4"]
