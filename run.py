@@ -9,7 +9,7 @@ import sys
 import traceback
 from typing import NoReturn
 
-ASKED_FOR_TRACEBACK = bool(os.environ.get("XFEEDBACK_TRACEBACK") or os.environ.get("HYDRA_FULL_ERROR"))
+ASKED_FOR_TRACEBACK = bool(os.environ.get("XFEEDBACK_TRACEBACK"))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to main(), which shows one line
 
 import hydra  # noqa: E402

@@ -32,7 +32,8 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
     @property
     def line(self) -> str:
@@ -60,7 +61,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run(*arguments: str, cwd: Path, limit_bytes: int | None = None, timeout: float = 120, **extra: str) -> Ended:
     """Run the command line to its end; ``limit_bytes`` is the size of file at which the disk counts as full."""
-    started = time.perf_counter()
+    started, used = time.perf_counter(), _cpu_seconds()
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -71,7 +72,13 @@ def run(*arguments: str, cwd: Path, limit_bytes: int | None = None, timeout: flo
         check=False,
         preexec_fn=None if limit_bytes is None else lambda: _limit(limit_bytes),
     )
-    return Ended(done.returncode, done.stdout, done.stderr, time.perf_counter() - started)
+    seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds() - used
+    return Ended(done.returncode, done.stdout, done.stderr, seconds, cpu_seconds)
+
+
+def _cpu_seconds() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _limit(size: int) -> None:
@@ -107,7 +114,7 @@ def stop_after(epochs: int, signal_number: int, *arguments: str, cwd: Path) -> E
         wait_for(lambda: list(cwd.glob(f"outputs/runs/*/checkpoints/epoch-{epochs:06d}-*.ckpt")), process)
         process.send_signal(signal_number)
         out, err = process.communicate(timeout=30)
-        return Ended(process.returncode, out, err, 0.0)
+        return Ended(process.returncode, out, err)
 
 
 def only_run(cwd: Path) -> Path:

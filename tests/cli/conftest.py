@@ -24,42 +24,47 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _once(common: Path, name: str, options: tuple[str, ...], make: Callable[[Path], None]) -> Path:
-    place = common / f"{name}-{hashlib.sha256(repr(options).encode()).hexdigest()[:8]}"
-    with (common / f"{place.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not place.exists():
-            fresh = place.with_suffix(".new")
-            shutil.rmtree(fresh, ignore_errors=True)
-            fresh.mkdir()
-            make(fresh)
-            fresh.rename(place)
-    return place
+@pytest.fixture(scope="session")
+def once(common: Path) -> Callable[[str, tuple[str, ...], Callable[[Path], None]], Path]:
+    """Call with a name, options and what to do in a fresh folder: done by the first process that asks."""
+
+    def make_once(name: str, options: tuple[str, ...], make: Callable[[Path], None]) -> Path:
+        place = common / f"{name}-{hashlib.sha256(repr(options).encode()).hexdigest()[:8]}"
+        with (common / f"{place.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not place.exists():
+                fresh = place.with_suffix(".new")
+                shutil.rmtree(fresh, ignore_errors=True)
+                fresh.mkdir()
+                make(fresh)
+                fresh.rename(place)
+        return place
+
+    return make_once
 
 
 @pytest.fixture(scope="session")
-def finished(common: Path) -> Make:
+def finished(once) -> Make:
     """Call with options: the folder in which the command ran to its end. Only to be read; copy it to go on from it."""
 
     def make(*options: str) -> Path:
         def command(place: Path) -> None:
             done = run(*options, cwd=place)
             assert done.code == 0, done.err
-            (place / "stdout").write_text(done.out)
 
-        return _once(common, "finished", options, command)
+        return once("finished", options, command)
 
     return make
 
 
 @pytest.fixture(scope="session")
-def killed(common: Path) -> Make:
+def killed(once) -> Make:
     """Call with options: the folder in which the command was killed after three epochs. Only to be read."""
 
     def make(*options: str) -> Path:
         def command(place: Path) -> None:
             assert stop_after(3, signal.SIGKILL, *options, cwd=place).code == -signal.SIGKILL
 
-        return _once(common, "killed", options, command)
+        return once("killed", options, command)
 
     return make

@@ -22,8 +22,10 @@ class Progress(Callback):
         self._bar: tqdm | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the bar where training stands."""
+        """Open the bar where training stands, in one of the processes that train together."""
         del pl_module
+        if not trainer.is_global_zero:
+            return
         total = int(trainer.estimated_stepping_batches)
         interval = 0.2 if sys.stderr.isatty() else 10.0
         width = None if sys.stderr.isatty() else 100

@@ -141,7 +141,8 @@ def fit(trainer: Trainer, module: FeedbackModule, task: Task, spec: RunSpec, fol
 
 
 def _quiet() -> None:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
