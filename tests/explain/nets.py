@@ -5,19 +5,24 @@ from torch import Tensor, nn
 
 
 class SmallCam(nn.Module):
-    """Two convolutions with maps of 8x8 on 8x8 images; ``deep`` puts another convolution between map and pooling."""
+    """Two convolutions with maps of 8x8 on 8x8 images; ``deep`` puts another convolution between map and pooling.
+
+    The map has both signs, unless ``smooth`` (Softplus everywhere) or ``rectified`` (zeros and positive values).
+    """
 
     explained_layer = "features"
     gap_head = "head"
 
-    def __init__(self, *, n_classes: int = 4, smooth: bool = False, deep: bool = False) -> None:
+    def __init__(
+        self, *, n_classes: int = 4, smooth: bool = False, deep: bool = False, rectified: bool = False
+    ) -> None:
         super().__init__()
         act = nn.Softplus if smooth else nn.ReLU
         self.features = nn.Sequential(
             nn.Conv2d(2, 5, 3, padding=1),
             act(),
             nn.Conv2d(5, 6, 3, padding=1),
-            act() if smooth or deep else nn.Identity(),
+            act() if smooth or deep or rectified else nn.Identity(),
         )
         self.above = nn.Sequential(nn.Conv2d(6, 6, 3, padding=1), act()) if deep else nn.Identity()
         self.head = nn.Linear(6, n_classes)

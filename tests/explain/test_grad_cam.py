@@ -77,8 +77,9 @@ def test_value_equals_a_plain_loop(guided):
 
 
 @pytest.mark.parametrize(("kind", "guided"), list(itertools.product(KINDS, [False, True])))
-def test_closed_form_equals_autograd_in_value_and_gradient(kind, guided):
-    network = small_cam()
+@pytest.mark.parametrize("rectified", [False, True])
+def test_closed_form_equals_autograd_in_value_and_gradient(kind, guided, rectified):
+    network = small_cam(rectified=rectified)
     x, y = images(7)
     ours, oracle = (cam(network, x, y, kind, guided=guided) for cam in (closed_cam, autograd_cam))
     assert (ours > 0).any()

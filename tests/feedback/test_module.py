@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pytorch_lightning import Callback
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.methods import tiny
 from xfeedback.errors import TrainingError
-from xfeedback.feedback import Feedback, Step, View
+from xfeedback.feedback import Feedback, FeedbackModule, Step, View
 
 
 class Probe(Feedback):
@@ -128,16 +128,19 @@ def test_accumulated_batches_give_one_step():
 
 
 def test_channels_last_reaches_weights_inputs_and_views():
-    host = tiny.module(Probe(), kind="noisy", channels_last=True)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    host = FeedbackModule(network, [tiny.feedback("saliency_guided")], channels_last=True)
     seen: list[bool] = []
 
     def look(_module, inputs):
         seen.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
 
-    host.network.above[2].register_forward_pre_hook(look)
-    host.training_step(host.transfer_batch_to_device(tiny.batch(), torch.device("cpu"), 0), 0)
-    assert seen == [True, True]
-    assert host.network.above[2].weight.is_contiguous(memory_format=torch.channels_last)
+    network[0].register_forward_pre_hook(look)
+    pair = (torch.rand(4, 3, 8, 8), torch.arange(4))
+    host.training_step(host.transfer_batch_to_device(pair, torch.device("cpu"), 0), 0)
+    host(pair[0])
+    assert seen == [True, True, True, True]
+    assert network[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "64-true"])

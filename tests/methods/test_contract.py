@@ -79,6 +79,7 @@ def test_a_method_with_weight_changes_training(name, kind, plain):
 def test_strength_0_equals_plain_bit_for_bit(name, kind, plain):
     feedback = tiny.feedback(name, **{methods.feedback_class(name).strength_option: 0.0})
     assert feedback.full_strength == 0
+    assert tiny.passes(tiny.module(feedback, kind=kind)) == (1, 1)
     tiny.assert_same_bits(tiny.state(tiny.trained(tiny.module(feedback, kind=kind), epochs=7)), plain[kind])
 
 

@@ -11,7 +11,7 @@ from tests.methods import tiny
 from tests.methods.differences import assert_gradients_match_finite_differences
 from xfeedback.errors import UserError
 from xfeedback.feedback import Step
-from xfeedback.methods.rrr import wrong_region
+from xfeedback.feedback.regions import wrong_region
 from xfeedback.types import Batch
 
 
@@ -65,23 +65,23 @@ X, Y = torch.zeros(3, 1, 1, 2), torch.zeros(3, dtype=torch.long)
 
 def test_wrong_region_is_the_annotated_one():
     wrong = torch.tensor([[[False, True]], [[True, False]], [[False, False]]])
-    assert torch.equal(wrong_region(batch_of(X, Y, mask=MASK, wrong=wrong)), wrong)
+    assert torch.equal(wrong_region(batch_of(X, Y, mask=MASK, wrong=wrong), "rrr"), wrong)
 
 
 def test_wrong_region_is_what_lies_outside_the_right_one_and_an_empty_one_says_nothing():
     expected = torch.tensor([[[False, True]], [[False, False]], [[False, False]]])
-    assert torch.equal(wrong_region(batch_of(X, Y, mask=MASK)), expected)
+    assert torch.equal(wrong_region(batch_of(X, Y, mask=MASK), "rrr"), expected)
 
 
 def test_samples_without_annotation_have_no_wrong_region():
     batch = batch_of(X, Y, mask=MASK, annotated=torch.tensor([False, True, True]))
-    assert not wrong_region(batch).any()
-    assert not wrong_region(replace(batch, mask=None, wrong=~MASK))[0].any()
+    assert not wrong_region(batch, "rrr").any()
+    assert not wrong_region(replace(batch, mask=None, wrong=~MASK), "rrr")[0].any()
 
 
 def test_batches_without_any_annotation_are_refused():
     with pytest.raises(UserError, match="method=rrr needs batches with a wrong or a right region"):
-        wrong_region(batch_of(X, Y))
+        wrong_region(batch_of(X, Y), "rrr")
     with pytest.raises(UserError, match="give the data set annotations"):
         tiny.trained(tiny.module(tiny.feedback("rrr")), tiny.changed(lambda b: replace(b, mask=None, wrong=None)))
 
