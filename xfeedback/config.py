@@ -81,6 +81,12 @@ def _convert_union(arguments: tuple[Any, ...], value: Any, path: str) -> Any:
 _WORDS = {int: "an integer", float: "a number", bool: "true or false", str: "text"}
 
 
+def _words(hint: Any) -> str:
+    if get_origin(hint) is tuple:
+        return "a list"
+    return _WORDS.get(hint, "a group of options")
+
+
 def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
@@ -90,7 +96,7 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
         except ValueError:
             pass
     if isinstance(value, bool) and hint is not bool:
-        raise UserError(f"{path}={value} must be {_WORDS.get(hint, hint)}")
+        raise UserError(f"{path}={value} must be {_words(hint)}")
     if isinstance(hint, type) and isinstance(value, hint):
         return value
-    raise UserError(f"{path}={value} must be {_WORDS.get(hint, hint)}")
+    raise UserError(f"{path}={value} must be {_words(hint)}")
