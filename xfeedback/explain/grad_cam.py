@@ -16,6 +16,7 @@ def grad_cam(
     features: Tensor,
     *,
     guided: bool = False,
+    signed: bool = False,
     create_graph: bool = False,
     second_order: bool = True,
 ) -> Tensor:
@@ -25,16 +26,18 @@ def grad_cam(
         output: explained scalar a sample ``(B,)``.
         features: A ``(B, K, h, w)``, part of the graph of ``output``.
         guided: count only gradients where A > 0 and G > 0; the indicators are constants.
+        signed: leave out the last ReLU, so that evidence against the class stays.
         create_graph: keep the graph for training on M.
         second_order: if false, the channel weights are constants while training on M.
 
     Returns:
-        ``(B, h, w)``, non-negative, float32 or wider.
+        ``(B, h, w)``, non-negative unless ``signed``, float32 or wider.
     """
     grad = gradient(output, features, create_graph=create_graph and second_order)
     if guided:
         grad = grad * ((features > 0) & (grad > 0)).to(grad.dtype)
-    return _weighted_sum(features, widened(grad).mean((2, 3)))
+    cam = _weighted_sum(features, widened(grad).mean((2, 3)))
+    return cam if signed else cam.relu()
 
 
 def closed_form_grad_cam(
@@ -45,6 +48,7 @@ def closed_form_grad_cam(
     *,
     kind: Output = "logit",
     guided: bool = False,
+    signed: bool = False,
 ) -> Tensor:
     """Return Grad-CAM of a network whose explained map meets only global average pooling and a linear layer.
 
@@ -58,15 +62,17 @@ def closed_form_grad_cam(
         target: explained class ``(B,)``.
         kind: which output, as in :func:`~xfeedback.explain.explained_output`.
         guided: as in :func:`grad_cam`.
+        signed: as in :func:`grad_cam`.
 
     Returns:
-        ``(B, h, w)``, non-negative.
+        ``(B, h, w)``, non-negative unless ``signed``.
     """
     cells = features.shape[2] * features.shape[3]
     weights = _head_row(widened(logits), widened(head_weight), target, kind) / cells
     if guided:
         weights = weights.relu() * (features > 0).to(weights.dtype).mean((2, 3))
-    return _weighted_sum(features, weights)
+    cam = _weighted_sum(features, weights)
+    return cam if signed else cam.relu()
 
 
 def _head_row(logits: Tensor, weight: Tensor, target: Tensor, kind: Output) -> Tensor:
@@ -84,4 +90,4 @@ def _head_row(logits: Tensor, weight: Tensor, target: Tensor, kind: Output) -> T
 
 
 def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
-    return torch.einsum("bkhw,bk->bhw", widened(features), weights).relu()
+    return torch.einsum("bkhw,bk->bhw", widened(features), weights)

@@ -6,8 +6,8 @@ from torch import Tensor, nn
 
 from xfeedback.explain.grad_cam import grad_cam
 from xfeedback.explain.gradient import gradient
-from xfeedback.explain.outputs import explained_output
-from xfeedback.models.running import tapped
+from xfeedback.explain.outputs import Output, explained_output
+from xfeedback.models.running import mode, tapped
 
 
 def pixel_map(explainer: str, network: nn.Module, layer: str, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -33,3 +33,20 @@ def pixel_map(explainer: str, network: nn.Module, layer: str, x: Tensor) -> tupl
         else:
             maps = gradient(output, x).abs().mean(1)
     return maps.detach(), logits.detach()
+
+
+def evaluation_cam(network: nn.Module, layer: str, x: Tensor, target: Tensor, *, kind: Output, guided: bool) -> Tensor:
+    """Return Grad-CAM of ``layer`` with dropout off and running statistics, ``(B, h, w)`` and detached.
+
+    Args:
+        network: in any mode, which it keeps.
+        layer: explained layer.
+        x: images ``(B, C, H, W)``.
+        target: explained class ``(B,)``.
+        kind: as in :func:`~xfeedback.explain.explained_output`.
+        guided: as in :func:`~xfeedback.explain.grad_cam`.
+    """
+    wide = torch.autocast(x.device.type, enabled=False)
+    with torch.enable_grad(), mode(network, training=False), wide, tapped(network, [layer]) as features:
+        logits = network(x.detach().requires_grad_())
+        return grad_cam(explained_output(logits, target, kind), features[layer], guided=guided).detach()

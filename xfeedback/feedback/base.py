@@ -39,6 +39,8 @@ class Feedback(nn.Module):
         annotation: what the data must carry: ``mask`` (the right region), ``wrong`` (either region), or nothing.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
+        stamps: what must stand beside every result of this feedback; set when it is built.
+        notes: what a person should know about it on this network, a line each; set in :meth:`prepare`.
     """
 
     name: ClassVar[str]
@@ -48,6 +50,8 @@ class Feedback(nn.Module):
     config: FeedbackConfig
     layers: tuple[str, ...] = ()
     input_gradient: bool = False
+    stamps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __init__(self, config: FeedbackConfig | None = None) -> None:
         super().__init__()

@@ -48,7 +48,7 @@ class Step:
         self.views: dict[str, Tensor] = {}
         self.reports: dict[str, Tensor] = {}
         self.x = batch.x.detach().requires_grad_() if input_gradient else batch.x
-        torch.manual_seed(self._noise_seed())
+        self.repeat_noise()
         with tapped(network, layers) as self.features:
             self.logits = network(self.x)
         self.losses = F.cross_entropy(widened(self.logits), batch.y, reduction="none")
@@ -102,6 +102,10 @@ class Step:
         torch.manual_seed(self._noise_seed() if shared_noise else self._noise_seed(name))
         with nullcontext() if update_statistics else resting_statistics(self.network):
             return self.network(x)
+
+    def repeat_noise(self) -> None:
+        """Set the global generator as it stood before the clean pass, for a pass that repeats its dropout masks."""
+        torch.manual_seed(self._noise_seed())
 
     def _noise_seed(self, *view: str) -> int:
         return derive(self._seed, "noise", *self._position, *view)

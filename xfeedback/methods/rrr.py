@@ -4,15 +4,21 @@ Equations (1) to (3): `docs/methods/rrr.md`.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
 from xfeedback.config import require
-from xfeedback.errors import UserError
+from xfeedback.explain import Output
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
+from xfeedback.feedback.regions import wrong_region
 from xfeedback.losses import right_reasons
-from xfeedback.types import Batch
+
+TARGETS: dict[str, tuple[Output, str]] = {
+    "sum_log_prob": ("sum_log_prob", "all"),
+    "true_class": ("logit", "true"),
+    "cross_entropy": ("log_prob", "true"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +27,12 @@ class RRRConfig(FeedbackConfig):
 
     Attributes:
         weight: factor of the penalty.
+        target: what is differentiated: the summed log-probabilities (Ross et al. 2017), the label's logit, or the
+            cross-entropy (the variants of Pahde et al. 2023).
     """
 
     weight: float = 10.0
+    target: Literal["sum_log_prob", "true_class", "cross_entropy"] = "sum_log_prob"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -31,7 +40,7 @@ class RRRConfig(FeedbackConfig):
 
 
 class RRRFeedback(Feedback):
-    """Penalise the squared input gradient of the summed log-probabilities inside the wrong region."""
+    """Penalise the squared input gradient inside the wrong region."""
 
     name = "rrr"
     Config = RRRConfig
@@ -41,29 +50,13 @@ class RRRFeedback(Feedback):
     config: RRRConfig
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        """Return ``{"gradient": weight * (1/B) sum (Wr * d/dx sum_k log p_k)^2}``; equations (1) to (3)."""
-        grad = step.input_gradient("sum_log_prob", step.batch.y, "all", create_graph=True)
-        return {"gradient": self.strength(step.epoch) * right_reasons(grad, wrong_region(step.batch))}
+        """Return ``{"gradient": weight * (1/B) sum (Wr * d/dx S)^2}``; equations (1) to (3)."""
+        kind, name = TARGETS[self.config.target]
+        grad = step.input_gradient(kind, step.batch.y, name, create_graph=True)
+        return {"gradient": self.strength(step.epoch) * right_reasons(grad, wrong_region(step.batch, self.name))}
 
 
 class RRR(PresetModule):
     """LightningModule for RRR."""
 
     feedback_class: ClassVar[type[Feedback]] = RRRFeedback
-
-
-def wrong_region(batch: Batch) -> Tensor:
-    """Return where evidence is wrong, bool ``(B, H, W)``: as annotated, else outside the right region; equation (2).
-
-    Samples without annotation, or with an empty one, have none.
-
-    Raises:
-        UserError: the batch has neither a wrong nor a right region.
-    """
-    if batch.wrong is not None:
-        wrong = batch.wrong
-    elif batch.mask is not None:
-        wrong = ~batch.mask & batch.mask.flatten(1).any(1)[:, None, None]
-    else:
-        raise UserError("method=rrr needs batches with a wrong or a right region; give the data set annotations.")
-    return wrong if batch.annotated is None else wrong & batch.annotated[:, None, None]

@@ -1,59 +1,87 @@
 """XBL-D, distance-aware explanation based learning (Hagos et al. 2023): keep Grad-CAM near the annotated object.
 
-Equations (1) to (8) and what is unknown of the paper: `docs/methods/xbl.md`.
+Equations (1) to (13), variants, and what is unknown of the paper: `docs/methods/xbl.md`.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from importlib.util import find_spec
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from xfeedback.config import require
 from xfeedback.errors import UserError
-from xfeedback.explain import closed_form_grad_cam, explained_output, grad_cam
-from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
-from xfeedback.losses import distance_aware, distance_to_region, pool_mask
+from xfeedback.explain.maps import evaluation_cam
+from xfeedback.feedback import Feedback, PresetModule, Step
+from xfeedback.feedback.cam import CamConfig, CamFeedback
+from xfeedback.feedback.regions import right_region
+from xfeedback.losses import (
+    distance_aware,
+    distance_to_region,
+    gated_distance,
+    max_normalised,
+    mean_distance,
+    pool_mask,
+)
 from xfeedback.losses.distance import Metric, Norm
-from xfeedback.models.layers import explained_layer, gap_head, get_layer
+from xfeedback.losses.released_distance import edge_distances, resized_mask, run_edges
+from xfeedback.types import Batch, Phase
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "clean": {"distance": "weighted_mean", "c_exp": 10.0, "c_cls": 1.0},
+    "gated": {"distance": "gated", "c_exp": 10.0, "c_cls": 1.0},
+    "released": {"distance": "released", "c_exp": 0.1, "c_cls": 2.7},
+}
+PRESETS["paper"] = PRESETS["released"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class XBLConfig(FeedbackConfig):
-    """Options of XBL-D.
+class XBLConfig(CamConfig):
+    """Options of XBL-D; None means: as the variant says.
 
     Attributes:
+        variant: ``clean`` as we recommend; ``gated``: only attention in the wrong region counts; ``released`` (or
+            ``paper``): as the released program computes, which trains nothing but the cross-entropy.
+        distance: how distances become a loss: averaged over the attention (``weighted_mean``), over the wrong region
+            (``gated``), over all cells (``sum``), the share of attention outside the object (``energy``, blind to
+            distance), or ``released``.
+        cam_norm: divide the map by its maximum; None: for ``gated`` and ``sum``.
         c_exp: weight of the explanation loss.
-        target: explained output: softmax probability, logit, or logit minus the mean logit.
-        cam_class: class that is explained: the label or the prediction.
-        guided: Grad-CAM counts only cells with positive activation and positive gradient.
-        second_order: train through the channel weights too.
-        cam_mode: ``closed`` needs a head of global average pooling and one linear layer; ``auto`` takes it if possible.
-        layer: explained layer by its dotted name, or ``auto``: the last map before global pooling.
+        c_cls: factor of the cross-entropy while the feedback acts.
         metric: distance between cells.
         norm_d: what distances are divided by.
         mask_to_grid: when a cell of the grid belongs to the object.
+        edge_index: whose object edges ``released`` measures to: of the training image at the sample's position in the
+            batch, as released, or its own.
     """
 
-    c_exp: float = 10.0
+    variant: Literal["clean", "paper", "gated", "released"] = "clean"
+    distance: Literal["weighted_mean", "gated", "energy", "sum", "released"] | None = None
+    cam_norm: Literal["max", "none"] | None = None
+    c_exp: float | None = None
+    c_cls: float | None = None
     target: Literal["prob", "logit", "centred"] = "prob"
-    cam_class: Literal["label", "pred"] = "label"
     guided: bool = True
-    second_order: bool = True
-    cam_mode: Literal["auto", "autograd", "closed"] = "auto"
-    layer: str = "auto"
     metric: Metric = "euclid"
     norm_d: Norm = "diag"
     mask_to_grid: Literal["any", "area50"] = "any"
+    edge_index: Literal["in_batch", "own"] = "in_batch"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self.c_exp >= 0, "c_exp", self.c_exp, "0 or more")
-        closed_first_order = self.cam_mode == "closed" and not self.second_order
-        require(not closed_first_order, "second_order", self.second_order, "true when cam_mode=closed")
+        for name, value in PRESETS[self.variant].items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+        scaled = self.distance in ("gated", "sum")
+        if self.cam_norm is None:
+            object.__setattr__(self, "cam_norm", "max" if scaled else "none")
+        for name in ("c_exp", "c_cls"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        require(self.cam_norm == "none" or scaled, "cam_norm", self.cam_norm, f"none for distance={self.distance}")
 
 
-class XBLFeedback(Feedback):
+class XBLFeedback(CamFeedback):
     """Penalise the expected distance of Grad-CAM's mass from the annotated object."""
 
     name = "xbl"
@@ -64,63 +92,92 @@ class XBLFeedback(Feedback):
 
     def __init__(self, config: XBLConfig | None = None) -> None:
         super().__init__(config)
-        self._head: str | None = None
+        self._first: Tensor | None = None
+        if self.config.distance == "released":
+            self.stamps = ("explanation_gradient: none",)
 
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
         """Find the explained layer, and the linear head when the closed form of Grad-CAM applies.
 
         Raises:
-            UserError: the network has no such layer, or the closed form does not apply.
+            UserError: the network has no such layer, the closed form does not apply, or OpenCV is missing.
         """
-        layer = self._layer(network, example)
-        declared = layer == getattr(network, "explained_layer", None) and gap_head(network) is not None
-        if self.config.cam_mode == "closed" and not declared:
+        if self.config.distance == "released" and find_spec("cv2") is None:
             raise UserError(
-                f"method.xbl.cam_mode=closed needs a network whose layer '{layer}' meets only global average pooling "
-                "and one linear layer; choose method.xbl.cam_mode=autograd."
+                "method.xbl.variant=released needs OpenCV: pip install opencv-python-headless; or choose variant=clean."
             )
-        self.layers = (layer,)
-        closed = declared and self.config.cam_mode != "autograd" and self.config.second_order
-        self._head = str(network.gap_head) if closed else None
-        return network
+        return super().prepare(network, example)
 
-    def _layer(self, network: nn.Module, example: Tensor) -> str:
-        if self.config.layer != "auto":
-            get_layer(network, self.config.layer)
-            return self.config.layer
-        if example.numel() == 0 and getattr(network, "explained_layer", None) is None:
-            raise UserError(
-                f"xbl must look for the layer to explain in {type(network).__name__}: give example=, one input "
-                "(1, C, H, W), or name the layer with layer=."
-            )
-        return explained_layer(network, example)
+    def phase_start(self, network: nn.Module, phase: Phase) -> None:
+        """For ``edge_index=in_batch``: keep the object edges of as many first training images as a batch has."""
+        del network
+        if self.config.distance != "released" or self.config.edge_index == "own":
+            return
+        size, seen = 0, {}
+        for batch in phase.train:
+            size = max(size, len(batch))
+            seen |= dict(zip(batch.index.tolist(), right_region(batch, self.name), strict=True))
+        self._first = torch.stack([seen[index] for index in sorted(seen)[:size]])
 
-    def cam(self, step: Step) -> Tensor:
-        """Return M ``(B, h, w)`` of the clean training pass with its graph; equations (2) to (5)."""
-        features = step.features[self.layers[0]]
-        target = step.batch.y if self.config.cam_class == "label" else step.logits.argmax(1)
-        kind, guided, order = self.config.target, self.config.guided, self.config.second_order
-        with torch.autocast(features.device.type, enabled=False):
-            if self._head is None:
-                output = explained_output(step.logits, target, kind)
-                return grad_cam(output, features, guided=guided, create_graph=True, second_order=order)
-            weight = cast(nn.Linear, step.network.get_submodule(self._head)).weight
-            return closed_form_grad_cam(step.logits, features, weight, target, kind=kind, guided=guided)
+    def sample_weights(self, step: Step) -> Tensor | None:
+        """Return c_cls for every sample; None for 1."""
+        return None if self.config.c_cls == 1 else torch.full_like(step.losses, self.config.c_cls or 0.0)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"distance": c_exp * L_exp}``; equations (6) to (8)."""
-        batch, cam = step.batch, self.cam(step)
-        if batch.mask is None:
-            raise UserError("method=xbl needs batches with a mask of the right region; give the data set annotations.")
-        region = pool_mask(batch.mask, (cam.shape[1], cam.shape[2]), self.config.mask_to_grid)
+        if self.config.distance == "released":
+            return {"distance": self.strength(step.epoch) * self._released(step)}
+        cam = self.cam(step)
+        region = self._on_grid(right_region(step.batch, self.name), cam)
         counts = region.flatten(1).any(1)
-        if batch.annotated is not None:
-            counts = counts & batch.annotated
-        distance = distance_to_region(region, metric=self.config.metric, norm=self.config.norm_d)
-        expected, alive = distance_aware(cam, distance, counts)
+        values, alive = self._values(step.batch, cam, region, counts)
         step.reports["xbl/annotated_share"] = counts.float().mean()
         step.reports["xbl/dead_share"] = (counts & ~alive).float().mean()
-        return {"distance": self.strength(step.epoch) * expected.sum() / alive.sum().clamp_min(1)}
+        term = self.strength(step.epoch) * values.sum() / alive.sum().clamp_min(1)
+        self.report_ratio(step, term)
+        return {"distance": term}
+
+    def _values(self, batch: Batch, cam: Tensor, region: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+        """Return l and v of each sample; equations (7) and (9) to (11)."""
+        if self.config.cam_norm == "max":
+            cam = max_normalised(cam)
+        if self.config.distance == "energy":
+            return distance_aware(cam, (~region).to(cam.dtype), counts)
+        distance = distance_to_region(region, metric=self.config.metric, norm=self.config.norm_d)
+        if self.config.distance == "gated":
+            return gated_distance(cam, distance, self._on_grid(self._wrong(batch), cam), counts)
+        return (mean_distance if self.config.distance == "sum" else distance_aware)(cam, distance, counts)
+
+    def _on_grid(self, mask: Tensor, cam: Tensor) -> Tensor:
+        return pool_mask(mask, (cam.shape[1], cam.shape[2]), self.config.mask_to_grid)
+
+    def _wrong(self, batch: Batch) -> Tensor:
+        if batch.wrong is None:
+            raise UserError(
+                f"method.xbl.distance={self.config.distance} needs to know the wrong region too: plant decoys "
+                "(decoy=corner) or choose method.xbl.variant=clean."
+            )
+        return batch.wrong
+
+    def _released(self, step: Step) -> Tensor:
+        """Return (1/B) sum_b d_b, a constant; equations (12) and (13)."""
+        config, batch, layer = self.config, step.batch, self.layers[0]
+        target = batch.y if config.cam_class == "label" else step.logits.argmax(1)
+        cam = evaluation_cam(step.network, layer, batch.x, target, kind=config.target, guided=config.guided)
+        size = (cam.shape[1], cam.shape[2])
+        right, wrong = right_region(batch, self.name), self._wrong(batch)
+        if config.edge_index == "in_batch":
+            right = self._first_regions(len(batch))
+        edges = [run_edges(region) for region in resized_mask(right, size).cpu().numpy()]
+        return edge_distances(cam, resized_mask(wrong, size), edges).mean()
+
+    def _first_regions(self, n: int) -> Tensor:
+        if self._first is None or len(self._first) < n:
+            raise UserError(
+                "method.xbl.edge_index=in_batch looks into the training set when training starts (phase_start), which "
+                "has not happened; choose method.xbl.edge_index=own."
+            )
+        return self._first[:n]
 
 
 class XBL(PresetModule):

@@ -63,14 +63,7 @@ def explained_layer(network: nn.Module, example: Tensor) -> str:
     declared = getattr(network, "explained_layer", None)
     if declared is not None:
         return declared
-    flags = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
-            found = _find(network, example)
-    finally:
-        for module, flag in flags.items():
-            module.training = flag
+    found = _find(network, example)
     if found is None:
         size = f"{example.shape[2]}x{example.shape[3]}"
         raise UserError(
@@ -78,6 +71,33 @@ def explained_layer(network: nn.Module, example: Tensor) -> str:
             f"{size} images; name the layer to explain with method.<name>.layer, or choose another model."
         )
     return found
+
+
+def dense_head(network: nn.Module, layer: str, example: Tensor) -> str | None:
+    """Return the name of a linear layer that weighs each cell of a map on its own, or None when there is none.
+
+    That is the first linear layer to run after ``layer`` if it reads the flattened last map before it, or that map
+    pooled to 2x2 or more, instead of one value a channel. What such a head reads does not show in Grad-CAM, whose
+    channel weights are means over the cells.
+
+    Args:
+        network: maps images to logits; its state stays as it was.
+        layer: dotted name of the explained layer.
+        example: one image ``(1, C, H, W)`` on the network's device.
+    """
+    outputs = _record_in_evaluation_mode(network, example)[0]
+    names = [output.name for output in outputs]
+    if layer not in names:
+        return None
+    channels = outputs[names.index(layer)].value.shape[1]
+    for output in outputs[names.index(layer) + 1 :]:
+        module = network.get_submodule(output.name)
+        if isinstance(module, nn.Linear):
+            cells, rest = divmod(module.in_features, channels)
+            return output.name if rest == 0 and cells >= 4 else None
+        if output.value.ndim == 4:
+            channels = output.value.shape[1]
+    return None
 
 
 @dataclass(frozen=True)
@@ -95,8 +115,7 @@ class _Output:
 
 
 def _find(network: nn.Module, example: Tensor) -> str | None:
-    x = example.detach().clone().requires_grad_()
-    outputs, logits = _record(network, x)
+    outputs, logits, x = _record_in_evaluation_mode(network, example)
     calls = Counter(output.name for output in outputs)
     for position in reversed(list(_map_positions(outputs, x))):
         output = outputs[position]
@@ -105,6 +124,19 @@ def _find(network: nn.Module, example: Tensor) -> str | None:
         tokens = any(_is_tokens(later.value, output.value) for later in outputs[position + 1 :])
         return None if tokens else output.name
     return None
+
+
+def _record_in_evaluation_mode(network: nn.Module, example: Tensor) -> tuple[list[_Output], Tensor, Tensor]:
+    """Return what each module gives, the logits and the input; modes and random state stay as they were."""
+    x = example.detach().clone().requires_grad_()
+    flags = {module: module.training for module in network.modules()}
+    network.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            return *_record(network, x), x
+    finally:
+        for module, flag in flags.items():
+            module.training = flag
 
 
 def _record(network: nn.Module, x: Tensor) -> tuple[list[_Output], Tensor]:

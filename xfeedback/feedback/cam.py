@@ -1,0 +1,129 @@
+"""The common part of methods that steer Grad-CAM: which layer, which output, and the map of a step with its graph."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from xfeedback.errors import UserError
+from xfeedback.explain import closed_form_grad_cam, explained_output, grad_cam
+from xfeedback.feedback.base import Feedback
+from xfeedback.feedback.options import FeedbackConfig
+from xfeedback.feedback.step import Step
+from xfeedback.models.layers import dense_head, explained_layer, gap_head, get_layer
+
+RATIO_EVERY = 100
+"""Steps between two looks at the ratio of gradients."""
+EPS = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True)
+class CamConfig(FeedbackConfig):
+    """Options of the explained map.
+
+    Attributes:
+        target: explained output: softmax probability, logit, or logit minus the mean logit.
+        cam_class: class that is explained: the label or the prediction.
+        guided: count only cells with positive activation and positive gradient.
+        second_order: train through the channel weights too.
+        cam_mode: ``closed`` needs a head of global average pooling and one linear layer; ``auto`` takes it if possible.
+        layer: explained layer by its dotted name, or ``auto``: the last map before global pooling.
+    """
+
+    target: Literal["prob", "logit", "centred"] = "logit"
+    cam_class: Literal["label", "pred"] = "label"
+    guided: bool = False
+    second_order: bool = True
+    cam_mode: Literal["auto", "autograd", "closed"] = "auto"
+    layer: str = "auto"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.cam_mode == "closed" and not self.second_order:
+            raise ValueError(f"second_order={self.second_order} must be true when cam_mode=closed")
+
+
+class CamFeedback(Feedback):
+    """A feedback on Grad-CAM of one layer.
+
+    Attributes:
+        signed: keep what speaks against the class: the map without its ReLU.
+    """
+
+    Config = CamConfig
+    config: CamConfig
+    signed: ClassVar[bool] = False
+
+    def __init__(self, config: CamConfig | None = None) -> None:
+        super().__init__(config)
+        self._head: str | None = None
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Find the explained layer, and the linear head when the closed form of Grad-CAM applies.
+
+        Raises:
+            UserError: the network has no such layer, or the closed form does not apply.
+        """
+        layer = self._layer(network, example)
+        declared = layer == getattr(network, "explained_layer", None) and gap_head(network) is not None
+        if self.config.cam_mode == "closed" and not declared:
+            raise UserError(
+                f"method.{self.name}.cam_mode=closed needs a network whose layer '{layer}' meets only global average "
+                f"pooling and one linear layer; choose method.{self.name}.cam_mode=autograd."
+            )
+        self.layers = (layer,)
+        closed = declared and self.config.cam_mode != "autograd" and self.config.second_order
+        self._head = str(network.gap_head) if closed else None
+        dense = None if declared or example.numel() == 0 else dense_head(network, layer, example)
+        if dense is not None:
+            self.notes = (
+                f"{self.name}: layer '{dense}' weighs each cell of the map '{layer}' on its own, so Grad-CAM shows "
+                "little of what the network uses and steering it gains little; choose a model with global pooling.",
+            )
+        return network
+
+    def _layer(self, network: nn.Module, example: Tensor) -> str:
+        if self.config.layer != "auto":
+            get_layer(network, self.config.layer)
+            return self.config.layer
+        if example.numel() == 0 and getattr(network, "explained_layer", None) is None:
+            raise UserError(
+                f"{self.name} must look for the layer to explain in {type(network).__name__}: give example=, one input "
+                "(1, C, H, W), or name the layer with layer=."
+            )
+        return explained_layer(network, example)
+
+    def cam(self, step: Step) -> Tensor:
+        """Return M ``(B, h, w)`` of the clean training pass with its graph; computed once for all who ask alike."""
+        config = self.config
+        key = ("cam", *self.layers, config.target, config.cam_class, config.guided, config.second_order)
+        return step.once((*key, self._head, self.signed), lambda: self._cam(step))
+
+    def _cam(self, step: Step) -> Tensor:
+        features = step.features[self.layers[0]]
+        target = step.batch.y if self.config.cam_class == "label" else step.logits.argmax(1)
+        kind, guided, order = self.config.target, self.config.guided, self.config.second_order
+        with torch.autocast(features.device.type, enabled=False):
+            if self._head is None:
+                output = explained_output(step.logits, target, kind)
+                return grad_cam(
+                    output, features, guided=guided, signed=self.signed, create_graph=True, second_order=order
+                )
+            weight = cast(nn.Linear, step.network.get_submodule(self._head)).weight
+            return closed_form_grad_cam(
+                step.logits, features, weight, target, kind=kind, guided=guided, signed=self.signed
+            )
+
+    def report_ratio(self, step: Step, term: Tensor) -> None:
+        """Report ``grad_ratio``: how strongly ``term`` pulls at the explained map, relative to the cross-entropy.
+
+        The ratio of the gradients' norms at the second step of an epoch and every 100 steps after it; the loss and its
+        graph stay as they are, and nothing waits for the device.
+        """
+        if step.number % RATIO_EVERY != 1:
+            return
+        features = step.features[self.layers[0]]
+        pulls = [torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in (term, step.losses.mean())]
+        own, ce = (pull.float().norm() for pull in pulls)
+        step.reports[f"{self.name}/grad_ratio"] = own / ce.clamp_min(EPS)
