@@ -19,12 +19,12 @@ class GapNetConfig(ModelConfig):
 
     Attributes:
         width: channels of the first convolution; the four have ``width * (1, 2, 2, 4)``.
-        init: ``torch``: PyTorch's default; ``he``: convolutions from N(0, 2 / fan-in), zero biases (He et al. 2015).
+        init: ``he``: convolutions from N(0, 2 / fan-in), zero biases (He et al. 2015); ``torch``: PyTorch's default.
     """
 
     name: Literal["gapnet"] = "gapnet"
     width: int = 16
-    init: Literal["torch", "he"] = "torch"
+    init: Literal["he", "torch"] = "he"
 
     def __post_init__(self) -> None:
         require(self.width >= 1, "width", self.width, "a positive integer")
