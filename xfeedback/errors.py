@@ -16,6 +16,10 @@ class TrainingError(Exception):
     exit_code = 1
 
 
+class FeedbackWarning(UserWarning):
+    """A method will run on this network, but can hardly do what it is for."""
+
+
 def suggest(word: str, choices: Iterable[str]) -> str:
     """Return `` Did you mean 'x'?`` for the nearest of ``choices``, or an empty string when nothing is near.
 

@@ -1,5 +1,6 @@
 """What a person reads while runs go on."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -15,14 +16,18 @@ _OUT = Console(highlight=False, soft_wrap=True)
 
 def notices(spec: RunSpec) -> None:
     """Say what was decided on the user's behalf."""
-    for notice in spec.notices:
-        _OUT.print(f"note: {notice}", markup=False)
+    notes(spec.notices)
+
+
+def notes(lines: Iterable[str]) -> None:
+    """Say what a person should know, a line each."""
+    for line in lines:
+        _OUT.print(f"note: {line}", markup=False)
 
 
 def planned(plan: "Plan") -> None:
     """Say what a sweep will do."""
-    for notice in dict.fromkeys(notice for spec in plan.specs for notice in spec.notices):
-        _OUT.print(f"note: {notice}", markup=False)
+    notes(dict.fromkeys(notice for spec in plan.specs for notice in spec.notices))
     count = len({spec.cell for spec in plan.specs})
     rows = f"{count} row{'s' if count > 1 else ''}"
     done = len(plan.specs) - len(plan.pending)
@@ -42,7 +47,7 @@ def ended(spec: RunSpec, outcome: "Outcome") -> None:
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)
         for note in record["notes"] if outcome.status == "done" else ():
-            if note not in spec.notices:
+            if note not in (*spec.notices, *outcome.said):
                 _OUT.print(f"  note: {note}", markup=False)
 
 

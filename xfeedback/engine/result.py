@@ -32,13 +32,13 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
     write_pictures(folder, evaluation.pictures, task.class_names)
     return {
         "metrics": {**evaluation.metrics, **cost},
-        "stamps": list(task.stamps),
+        "stamps": [*task.stamps, *module.stamps],
         "select_on": selection_metric(spec, task) or "last",
         "selected_epoch": trained.epoch,
         "epochs": spec.trainer.max_epochs,
         "steps": trained.steps,
         "resumed": bool(trained.notes),
-        "notes": [*spec.notices, *trained.notes, *evaluation.notes],
+        "notes": [*spec.notices, *module.notes, *trained.notes, *evaluation.notes],
         "weights_sha256": weights,
     }
 

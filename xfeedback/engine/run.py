@@ -3,6 +3,7 @@
 import errno
 import os
 import time
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,14 +12,14 @@ import torch
 
 from xfeedback import data, methods, models
 from xfeedback.data.task import Task
-from xfeedback.engine import provenance
+from xfeedback.engine import console, provenance
 from xfeedback.engine.callbacks import StepTimer
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
 from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.train import build_trainer, check_devices, fit, selection_metric
-from xfeedback.errors import TrainingError, UserError
+from xfeedback.errors import FeedbackWarning, TrainingError, UserError
 from xfeedback.feedback import FeedbackModule
 
 
@@ -30,11 +31,13 @@ class Outcome:
         status: ``done``, ``skipped`` (it was finished before), or ``failed``.
         folder: the run folder.
         record: what ``result.json`` or ``error.json`` holds.
+        said: those of its notes that were shown before training.
     """
 
     status: Literal["done", "skipped", "failed"]
     folder: Path
     record: dict[str, Any]
+    said: tuple[str, ...] = ()
 
 
 def run_experiment(spec: RunSpec) -> Outcome:
@@ -52,13 +55,15 @@ def run_experiment(spec: RunSpec) -> Outcome:
         torch.set_num_threads(spec.trainer.threads)
     task = load_task(spec)
     module = build_module(spec, task)
+    said = module.notes
     metric = selection_metric(spec, task)
     if not is_main_process():
         return _run(spec, folder, task, module, metric)
     if done is not None:
         folder.set_aside()
     with folder.opened():
-        return _run(spec, folder, task, module, metric)
+        console.notes(said)
+        return replace(_run(spec, folder, task, module, metric), said=said)
 
 
 def refused(spec: RunSpec, error: Exception) -> Outcome:
@@ -92,9 +97,11 @@ def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
         "channels_last": spec.trainer.channels_last,
         "val_names": list(task.val_loaders(spec.evaluation.batch_size, "cpu")),
     }
-    if len(feedbacks) == 1:
-        return methods.module_class(feedbacks[0].name)(network, feedback=feedbacks[0], **host)
-    return FeedbackModule(network, feedbacks, **host)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=FeedbackWarning)  # shown and recorded as notes
+        if len(feedbacks) == 1:
+            return methods.module_class(feedbacks[0].name)(network, feedback=feedbacks[0], **host)
+        return FeedbackModule(network, feedbacks, **host)
 
 
 def is_main_process() -> bool:

@@ -1,6 +1,7 @@
 """The LightningModule that hosts any number of feedbacks on one network."""
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -8,7 +9,7 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn, optim
 
-from xfeedback.errors import TrainingError
+from xfeedback.errors import FeedbackWarning, TrainingError
 from xfeedback.feedback.base import Feedback
 from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
@@ -21,7 +22,8 @@ class FeedbackModule(LightningModule):
     """Train a network on cross-entropy plus what its feedbacks ask for.
 
     The clean forward pass and each explanation are computed once a step and shared. Every term of the loss is logged
-    by its own name as a mean over the epoch, ``train/<feedback>/<term>``.
+    by its own name and at its final scale as a mean over the epoch, ``train/<feedback>/<term>``, and each feedback's
+    strength as ``train/<feedback>/weight``.
 
     Args:
         network: maps inputs to logits ``(B, N)``.
@@ -55,6 +57,21 @@ class FeedbackModule(LightningModule):
         self.seed, self.channels_last, self.val_names = seed, channels_last, tuple(val_names)
         self.phase_name = "0"
         self._train, self._val = Meter(), Meter()
+        self._trains: dict[str, bool] = {}
+        for note in self.notes:
+            warnings.warn(note, FeedbackWarning, stacklevel=2)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person should know: what feedbacks say of this network, and terms that turned out to train nothing."""
+        constant = [name for name, trains in self._trains.items() if not trains]
+        said = [note for feedback in self.feedbacks for note in feedback.notes]  # type: ignore[union-attr]
+        return (*said, *(f"the term {name} has no gradient: it is logged and trains nothing" for name in constant))
+
+    @property
+    def stamps(self) -> tuple[str, ...]:
+        """What must stand beside every result of these feedbacks."""
+        return tuple(stamp for feedback in self.feedbacks for stamp in feedback.stamps)  # type: ignore[union-attr]
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, N)``."""
@@ -120,7 +137,11 @@ class FeedbackModule(LightningModule):
                 )
         terms = {"ce": losses.mean()}
         for feedback in active:
-            terms |= {f"{feedback.name}/{name}": widened(term) for name, term in feedback.penalty(step).items()}
+            own = {f"{feedback.name}/{name}": widened(term) for name, term in feedback.penalty(step).items()}
+            for name, term in own.items():
+                trains = term.requires_grad or not torch.is_grad_enabled()
+                self._trains[name] = self._trains.get(name, False) or trains
+            terms |= own
         return terms
 
     def _record(self, step: Step, terms: Mapping[str, Tensor], loss: Tensor) -> None:
@@ -146,6 +167,8 @@ class FeedbackModule(LightningModule):
         if not all(math.isfinite(value) for value in means.values()):
             raise _not_finite({k: torch.tensor(v) for k, v in means.items()}, f"epoch {self.current_epoch}")
         figures = {f"train/{name}": value for name, value in means.items()}
+        weighted = [f for f in self.active() if f.strength_option is not None]
+        figures |= {f"train/{f.name}/weight": f.strength(self.current_epoch) for f in weighted}
         self.log_dict(figures, on_step=False, on_epoch=True, batch_size=1)
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
