@@ -36,7 +36,7 @@ def annotates(dataset: "DatasetConfig", decoy: "DecoyConfig") -> bool:
     """Whether batches will say where the right evidence lies; reads no data."""
     from xfeedback.data.annotation import resolve
 
-    return resolve(dataset.annotation, decoy.on, "center") != "none"
+    return resolve(dataset.annotation, decoy.on, "own" if dataset.has_masks else "center") != "none"
 
 
 def load(

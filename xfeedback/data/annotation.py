@@ -16,13 +16,15 @@ def resolve(config: AnnotationConfig, decoys: bool, default: str) -> str:
     """Return the object mask that applies: ``none``, or one of the choices of ``object_mask`` but ``auto``.
 
     Raises:
-        UserError: the complement of decoys that are off.
+        UserError: the complement of decoys that are off, or masks of a data set that has none.
     """
+    if config.object_mask == "own" and default != "own":
+        raise UserError("dataset.annotation.object_mask=own: the data set has no masks of its own; take center or file")
     if config.object_mask == "complement" and not decoys:
         raise UserError("dataset.annotation.object_mask=complement needs decoys: add decoy=corner, or take center")
     if config.object_mask != "auto":
         return config.object_mask
-    return default if decoys else "none"
+    return default if decoys or default == "own" else "none"
 
 
 def box(side: int, height: int, width: int) -> NDArray:
@@ -77,6 +79,8 @@ def masks_of(kind: str, split: str, part: Part, file: Mapping[str, NDArray]) -> 
     """Return (mask per image or None, whether each image is annotated or None) for one split."""
     if kind == "none":
         return None, None
+    if kind == "own":
+        return part.mask, part.annotated
     if kind in ("center", "complement"):
         return None, np.ones(len(part.y), dtype=bool)
     mask = foreground(part) if kind == "foreground" else file["test" if split == "test" else "train"][part.index]

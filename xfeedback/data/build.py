@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from xfeedback.data import annotation, decoy
+from xfeedback.data import annotation, controls, decoy
 from xfeedback.data.decoy import DecoyConfig, task_name
-from xfeedback.data.options import DatasetConfig
+from xfeedback.data.options import AnnotationConfig, DatasetConfig
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
 from xfeedback.errors import UserError
@@ -34,10 +34,13 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
     file = annotation.read_masks(Path(config.annotation.file), source) if config.annotation.file else {}
     patches, colours = _decoy_tables(source, decoys) if decoys.on else (None, None)
 
+    frame = annotation.box(side, height, width) if kind == "center" else None
+
     def split(name: str, part: Part) -> Split:
         draws = decoy.draw(seed, name, part.index, len(source.class_names)) if decoys.on else None
         shown = _shown(name, part, draws, decoys, source)
-        return _split(part, annotation.masks_of(kind, name, part, file), draws, shown)
+        true = _split(part, annotation.masks_of(kind, name, part, file), draws, shown)
+        return true if name != "train" else _as_told(config.annotation, seed, true, frame, patches)
 
     return Task(
         name=task_name(config, decoys),
@@ -45,12 +48,14 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
         mean=source.mean,
         std=source.std,
         augment=source.augment,
-        stamps=source.stamps,
+        balanced_sampling=source.balanced_sampling,
+        balanced_accuracy=source.balanced_accuracy,
+        stamps=(*source.stamps, *config.annotation.stamps),
         fingerprint=source.fingerprint,
         train=split("train", source.train),
         val=None if source.val is None else split("val", source.val),
         test=split("test", source.test),
-        frame=torch.from_numpy(annotation.box(side, height, width)) if kind == "center" else None,
+        frame=None if frame is None else torch.from_numpy(frame),
         decoy=decoys if decoys.on else None,
         patches=patches,
         colours=colours,
@@ -111,7 +116,37 @@ def _split(
         y=torch.from_numpy(part.y),
         index=torch.from_numpy(part.index),
         mask=None if mask is None else torch.from_numpy(mask),
+        wrong=None if part.wrong is None or annotated is None else torch.from_numpy(part.wrong),
         annotated=None if annotated is None else torch.from_numpy(annotated),
         corner=None if draws is None else torch.from_numpy(draws.corner),
         shown=shown,
     )
+
+
+def _as_told(
+    config: AnnotationConfig, seed: int, true: Split, frame: NDArray | None, patches: torch.Tensor | None
+) -> Split:
+    """Return the training set with the annotations that training is told; see :mod:`xfeedback.data.controls`.
+
+    Raises:
+        UserError: there are no annotations, or the control would change nothing.
+    """
+    if not config.stamps:
+        return true
+    if true.annotated is None:
+        raise UserError(f"dataset.{config.stamps[0]} needs annotations: add decoy=corner, or choose an object_mask")
+    if frame is not None and config.control in ("shuffled", "shuffled_in_class"):
+        raise UserError(
+            f"dataset.annotation.control={config.control} changes nothing where all images share the box in the middle "
+            "(object_mask=center). Take torus or random_cells."
+        )
+    masks = {"mask": true.mask, "wrong": true.wrong}
+    if frame is not None:
+        masks["mask"] = torch.from_numpy(frame).expand(len(true), *frame.shape)
+    if patches is not None and true.corner is not None:
+        masks["told"] = patches[true.corner]
+    given = {name: mask.numpy() for name, mask in masks.items() if mask is not None}
+    who = {name: getattr(true, name).numpy() for name in ("y", "index", "annotated")}
+    said, annotated = controls.told(config, seed, **who, masks=list(given.values()))
+    changed = {name: torch.from_numpy(mask.copy()) for name, mask in zip(given, said, strict=True)}
+    return replace(true, **changed, annotated=torch.from_numpy(annotated), fixed=frame is not None)

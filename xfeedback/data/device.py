@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from xfeedback.data.augment import CropFlip
 from xfeedback.seeding import generator
@@ -54,6 +54,9 @@ class Samples:
         y, index: ``(N,)`` int64.
         mean, std: ``(C, 1, 1)`` float32.
         mask: right evidence per image ``(N, H, W)`` bool, moved with the image; or None.
+        fixed: ``mask`` stays in the frame instead.
+        wrong: wrong evidence per image beside the decoy ``(N, H, W)`` bool, moved with the image; or None.
+        told: where the batch says that the decoy is ``(N, H, W)`` bool; None: where it is.
         frame: right evidence of all images ``(H, W)`` bool, fixed in the frame; or None.
         annotated: ``(N,)`` bool, or None without annotations. With neither ``mask`` nor ``frame``, right evidence is
             everything but the decoy's patch.
@@ -66,6 +69,9 @@ class Samples:
     mean: Tensor
     std: Tensor
     mask: Tensor | None = None
+    fixed: bool = False
+    wrong: Tensor | None = None
+    told: Tensor | None = None
     frame: Tensor | None = None
     annotated: Tensor | None = None
     painter: Painter | None = None
@@ -76,7 +82,7 @@ class Samples:
     def to(self, device: torch.device | str) -> Self:
         """Return the samples with every tensor on ``device``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{n: v.to(device) for n, v in values.items() if v is not None})
+        return replace(self, **{n: v.to(device) for n, v in values.items() if isinstance(v, Tensor | Painter)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +107,7 @@ class DeviceLoader:
         view: which decoy view, or ``"clean"``.
         seed: the run's seed for order and augmentation; None: the given order and no augmentation.
         augment: ``crop_flip`` or ``none``.
+        balanced: draw every class equally often; an epoch has as many images as the set.
         shard: this process's share of each batch.
     """
 
@@ -114,10 +121,12 @@ class DeviceLoader:
         view: str = "clean",
         seed: int | None = None,
         augment: str = "none",
+        balanced: bool = False,
         shard: Shard = Shard(),
     ) -> None:
         self.samples, self.batch_size, self.view = samples, batch_size, view
         self.seed, self.shard = seed, shard
+        self._labels = samples.y.cpu() if balanced else None
         self._augments = augment == "crop_flip" and seed is not None
         self.epoch = 0
         self._order: tuple[int, Tensor] | None = None
@@ -150,7 +159,9 @@ class DeviceLoader:
             n = len(self.samples)
             rows = torch.arange(n)
             if self.seed is not None:
-                rows = torch.randperm(n, generator=generator("cpu", self.seed, "order", epoch))
+                numbers = generator("cpu", self.seed, "order", epoch)
+                rows = torch.randperm(n, generator=numbers)
+                rows = rows if self._labels is None else balanced_order(self._labels, numbers)
             if self.device.type == "cuda":
                 rows = rows.pin_memory()  # else the copy would wait for the device
             self._order = epoch, rows.to(self.device, non_blocking=True)
@@ -169,15 +180,17 @@ class DeviceLoader:
     def _make(self, rows: Tensor, change: CropFlip | None) -> Batch:
         data = self.samples
         x = data.x.index_select(0, rows)
-        mask = None if data.mask is None else data.mask.index_select(0, rows)
+        mask = _moved(data.mask, rows, None if data.fixed else change)
+        wrong = _moved(data.wrong, rows, change)
         if change is not None:
-            x, mask = change(x), None if mask is None else change(mask[:, None])[:, 0]
+            x = change(x)
         if not x.is_floating_point():
             x = x.float().div_(255)
         patch = None if data.painter is None else data.painter.patches[data.painter.corner[rows]]
-        wrong = None if self.view == "clean" else patch
-        if data.painter is not None and wrong is not None:
-            x = data.painter(x, rows, wrong, self.view)
+        if data.painter is not None and patch is not None and self.view != "clean":
+            x = data.painter(x, rows, patch, self.view)
+        patch = patch if data.told is None else data.told[rows]
+        wrong = wrong if patch is None or self.view == "clean" else patch if wrong is None else patch | wrong
         return Batch(
             x=(x - data.mean) / data.std,
             y=data.y[rows],
@@ -188,10 +201,40 @@ class DeviceLoader:
         )
 
     def _right(self, rows: Tensor, mask: Tensor | None, patch: Tensor | None, wrong: Tensor | None) -> Tensor | None:
-        """Right evidence of a batch: never under a patch that is painted."""
+        """Right evidence of a batch: never where evidence is said to be wrong."""
         if self.samples.annotated is None:
             return None
         if mask is None and self.samples.frame is None:
             return None if patch is None else ~patch
         right = self.samples.frame.expand(len(rows), -1, -1) if mask is None else mask  # type: ignore[union-attr]
         return right if wrong is None else right & ~wrong
+
+
+def _moved(mask: Tensor | None, rows: Tensor, change: CropFlip | None) -> Tensor | None:
+    """The masks of some images, cropped and flipped as these are."""
+    if mask is None:
+        return None
+    chosen = mask.index_select(0, rows)
+    return chosen if change is None else change(chosen[:, None])[:, 0]
+
+
+def balanced_order(y: Tensor, numbers: Generator) -> Tensor:
+    """Return an order of as many images as there are, every class equally often, ``(N,)`` int64.
+
+    The images of a class take turns: none comes again before all others of its class have come. Classes differ by at
+    most one image; chance decides which get one more.
+
+    Args:
+        y: labels ``(N,)`` on the CPU.
+        numbers: source of the draws, on the CPU.
+    """
+    members = [torch.nonzero(y == label).flatten() for label in y.unique()]
+    share, more = divmod(len(y), len(members))
+    extra = torch.randperm(len(members), generator=numbers)[:more].tolist()
+    rows = []
+    for number, own in enumerate(members):
+        quota = share + (number in extra)
+        turns = [own[torch.randperm(len(own), generator=numbers)] for _ in range(-(-quota // len(own)))]
+        rows.append(torch.cat(turns)[:quota] if turns else own[:0])
+    drawn = torch.cat(rows)
+    return drawn[torch.randperm(len(drawn), generator=numbers)]

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import numpy as np
@@ -20,15 +20,22 @@ class Part:
         x: ``(N, C, H, W)``, uint8 or float32 in [0, 1].
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
+        mask: the data set's own right evidence ``(N, H, W)`` bool, or None.
+        wrong: its own wrong evidence ``(N, H, W)`` bool, or None.
+        annotated: whether an image has any ``(N,)`` bool; None without masks.
     """
 
     x: NDArray
     y: NDArray
     index: NDArray
+    mask: NDArray | None = None
+    wrong: NDArray | None = None
+    annotated: NDArray | None = None
 
     def take(self, rows: NDArray) -> "Part":
         """Return the part with only ``rows``."""
-        return Part(x=self.x[rows], y=self.y[rows], index=self.index[rows])
+        arrays = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +47,10 @@ class Source:
         class_names: one per class.
         mean, std: per channel, for the normalisation of images in [0, 1].
         augment: what training does to images.
-        object_mask, center_box: the default annotation when decoys are on, the box per decoy code in pixels.
+        balanced_sampling: whether training draws every class equally often.
+        balanced_accuracy: whether accuracy is the mean over the classes.
+        object_mask, center_box: the default annotation, ``own`` always and others when decoys are on; the box per
+            decoy code in pixels.
         stamps: what must stand beside every result, e.g. ``subset``.
         fingerprint: SHA-256 of the content.
     """
@@ -52,7 +62,9 @@ class Source:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: Literal["none", "crop_flip"] = "none"
-    object_mask: Literal["foreground", "center"]
+    balanced_sampling: bool = False
+    balanced_accuracy: bool = False
+    object_mask: Literal["own", "foreground", "center"]
     center_box: Mapping[str, int]
     stamps: tuple[str, ...] = ()
     fingerprint: str

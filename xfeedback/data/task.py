@@ -20,6 +20,9 @@ class Split:
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
         mask: object pixels of each image ``(N, H, W)`` bool, or None.
+        fixed: the masks stay in the frame when the images are moved.
+        wrong: known wrong evidence of each image beside the decoy ``(N, H, W)`` bool, or None.
+        told: where training is told that the decoy is ``(N, H, W)`` bool; None: where it is.
         annotated: whether the image's annotation counts ``(N,)`` bool, or None without annotations.
         corner: which corner the decoy takes ``(N,)`` int64, or None without decoys.
         shown: the class whose colour the decoy shows ``(N,)`` int64, by view; empty without decoys.
@@ -29,6 +32,9 @@ class Split:
     y: Tensor
     index: Tensor
     mask: Tensor | None = None
+    fixed: bool = False
+    wrong: Tensor | None = None
+    told: Tensor | None = None
     annotated: Tensor | None = None
     corner: Tensor | None = None
     shown: Mapping[str, Tensor] = field(default_factory=dict)
@@ -47,6 +53,8 @@ class Task:
         in_shape: ``(C, H, W)``.
         mean, std: per channel, of the normalisation ``(x - mean) / std`` with x in [0, 1].
         augment: ``none`` or ``crop_flip`` (training only).
+        balanced_sampling: training draws every class equally often.
+        balanced_accuracy: accuracy is the mean over the classes.
         stamps: what must stand beside every result, e.g. ``subset``.
         fingerprint: SHA-256 of the content.
         train, val, test: the splits; ``val`` may be None.
@@ -60,6 +68,8 @@ class Task:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: str
+    balanced_sampling: bool = False
+    balanced_accuracy: bool = False
     stamps: tuple[str, ...]
     fingerprint: str
     train: Split
@@ -105,7 +115,8 @@ class Task:
             raise UserError(f"trainer.batch_size={batch_size} must be a multiple of the {world} processes")
         view = "correlated" if self.decoy else "clean"
         samples, shard = self._samples("train", device), Shard(rank=rank, world=world)
-        return DeviceLoader(samples, batch_size, view=view, seed=seed, augment=self.augment, shard=shard)
+        options = {"augment": self.augment, "balanced": self.balanced_sampling}
+        return DeviceLoader(samples, batch_size, view=view, seed=seed, shard=shard, **options)
 
     def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
         """Return the validation views by name, {} without a set.
@@ -147,6 +158,9 @@ class Task:
             mean=torch.tensor(self.mean).view(-1, 1, 1),
             std=torch.tensor(self.std).view(-1, 1, 1),
             mask=split.mask,
+            fixed=split.fixed,
+            wrong=split.wrong,
+            told=split.told,
             frame=self.frame,
             annotated=split.annotated,
             painter=painter,

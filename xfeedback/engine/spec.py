@@ -61,17 +61,30 @@ class RunSpec:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
         if self.decoy.name != "auto":
             spec = self
-        elif self.needs_annotation() and not data.annotates(self.dataset, self.decoy):
+        elif self._lacks_annotation() and self.dataset.plants_decoys:
             spec = self.with_decoys(f"{self.method} needs annotations and {self.dataset.name} has none")
         else:
             spec = replace(self, decoy=replace(self.decoy, name="none"))
-        if spec.needs_annotation() and not data.annotates(spec.dataset, spec.decoy):
+        if spec._lacks_annotation():
             raise UserError(
                 f"method={spec.method} needs annotations and dataset={spec.dataset.name} with decoy=none has none. "
                 "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
                 "(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
             )
+        spec = spec._told_truth()
         return replace(spec, notices=(*spec.notices, *spec._idle_feedbacks()))
+
+    def _lacks_annotation(self) -> bool:
+        return self.needs_annotation() and not data.annotates(self.dataset, self.decoy)
+
+    def _told_truth(self) -> Self:
+        """Leave out what changes annotations where no method reads them: the run is the same with any of it."""
+        annotation = self.dataset.annotation
+        if self.needs_annotation() or not annotation.stamps:
+            return self
+        notice = f"{self.method} reads no annotations: dataset.{', dataset.'.join(annotation.stamps)} changes nothing"
+        dataset = replace(self.dataset, annotation=annotation.untouched())
+        return replace(self, dataset=dataset, notices=(*self.notices, notice))
 
     def _idle_feedbacks(self) -> Iterator[str]:
         for name, config in self.methods.items():

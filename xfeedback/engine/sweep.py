@@ -39,7 +39,7 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
     Where one method switched decoys on because it needs annotations, the others of the sweep get them too: rows of
     one table are trained on the same images. A cell that is asked for twice is run once.
     """
-    planted = {spec.dataset.name for spec in specs if spec.notices}
+    planted = {spec.dataset.name for spec in specs if spec.decoys_planted}
     whole: dict[str, RunSpec] = {}
     jobs: dict[str, int] = {}
     added = set()
