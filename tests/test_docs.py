@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import ROOT
 from xfeedback import methods
 
-PAGES = sorted((ROOT / "docs" / "methods").glob("*.md"))
+ALL_PAGES = sorted((ROOT / "docs" / "methods").glob("*.md"))
+PAGES = [page for page in ALL_PAGES if page.stem in methods.names()]
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
 
@@ -20,8 +21,9 @@ def script(page: str) -> str:
     return found
 
 
-def test_every_method_but_plain_has_a_page():
-    assert {page.stem for page in PAGES} == set(methods.names()) - {"plain"}
+def test_every_method_but_plain_has_a_page_or_stands_on_one():
+    text = "".join(page.read_text() for page in ALL_PAGES)
+    assert [name for name in methods.names() if name != "plain" and f"method={name}" not in text] == []
 
 
 @every_page
@@ -42,7 +44,7 @@ def test_all_options_are_listed(page):
 
 @every_page
 def test_equations_named_in_the_code_are_on_the_page(page):
-    numbers = {int(n) for n in re.findall(r"^\((\d+)\)|   \((\d+)\) ", page.read_text(), re.MULTILINE) for n in n if n}
+    numbers = {int(n) for pair in re.findall(r"^\((\d+)\)|   \((\d+)\) ", page.read_text(), re.MULTILINE) for n in pair if n}
     assert numbers == set(range(1, max(numbers) + 1))
     source = (ROOT / "xfeedback" / "methods" / f"{page.stem}.py").read_text()
     named = {int(n) for text in re.findall(r"equations? ([^.:;\n]*)", source) for n in re.findall(r"\((\d+)\)", text)}
