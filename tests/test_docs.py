@@ -44,7 +44,8 @@ def test_all_options_are_listed(page):
 
 @every_page
 def test_equations_named_in_the_code_are_on_the_page(page):
-    numbers = {int(n) for pair in re.findall(r"^\((\d+)\)|   \((\d+)\) ", page.read_text(), re.MULTILINE) for n in pair if n}
+    pairs = re.findall(r"^\((\d+)\)|   \((\d+)\) ", page.read_text(), re.MULTILINE)
+    numbers = {int(first or second) for first, second in pairs}
     assert numbers == set(range(1, max(numbers) + 1))
     source = (ROOT / "xfeedback" / "methods" / f"{page.stem}.py").read_text()
     named = {int(n) for text in re.findall(r"equations? ([^.:;\n]*)", source) for n in re.findall(r"\((\d+)\)", text)}
