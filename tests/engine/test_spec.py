@@ -9,6 +9,7 @@ from hydra import compose, initialize_config_dir
 
 from tests.engine.small import plain_values, small_spec
 from xfeedback.builder import plain_config
+from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.options import NOT_IDENTITY
 from xfeedback.engine.spec import RunSpec, light_parts
 from xfeedback.errors import UserError
@@ -94,9 +95,10 @@ def test_runs_that_differ_in_the_seed_share_their_cell(tmp_path):
 
 @pytest.mark.parametrize("dataset", choices("dataset"))
 @pytest.mark.parametrize("method", [*choices("method"), "[xbl,saliency_guided]"])
-def test_what_is_written_reads_back_to_the_same_run(dataset, method):
-    spec = composed(f"dataset={dataset}", f"method={method}", "logger=csv", "seed=3")
-    again = RunSpec.from_plain(yaml.safe_load(yaml.safe_dump(spec.plain())))
+def test_what_is_written_reads_back_to_the_same_run(dataset, method, tmp_path):
+    spec = composed(f"dataset={dataset}", f"method={method}", "logger=csv", "seed=3", f"paths.outputs={tmp_path}")
+    RunFolder(spec).begin({})
+    again = RunSpec.from_plain(yaml.safe_load((spec.folder / "config.yaml").read_text()))
     assert again.plain() == spec.plain()
     assert (again.run, again.cell, again.methods, again.decoy) == (spec.run, spec.cell, spec.methods, spec.decoy)
 

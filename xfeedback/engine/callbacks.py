@@ -11,6 +11,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from tqdm import tqdm
 
+from xfeedback import files
+
 WARM_UP_STEPS = 20
 
 
@@ -79,7 +81,7 @@ class History(Callback):
         if trainer.is_global_zero and self.path.exists():
             lines = self.path.read_text().splitlines()
             kept = [line for line in lines if _epoch_of(line) < trainer.current_epoch]
-            self.path.write_text("".join(f"{line}\n" for line in kept))
+            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

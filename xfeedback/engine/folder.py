@@ -106,7 +106,7 @@ class RunFolder:
             raise unwritable(self.path, error) from error
 
     def _write_config(self) -> None:
-        config = yaml.safe_dump(self.spec.plain(), sort_keys=True, allow_unicode=True)
+        config = yaml.safe_dump(self.spec.plain(), sort_keys=False, allow_unicode=True)  # methods are in order
         files.write_text(self.path / "config.yaml", config)
 
     def finish(self, result: dict[str, Any]) -> dict[str, Any]:

@@ -11,14 +11,18 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("xfeedback", "torch", "torchvision", "torchaudio", "pytorch-lightning", "hydra-core", "numpy", "timm")
+PACKAGES = ("xfeedback", "torchvision", "torchaudio", "pytorch-lightning", "hydra-core", "numpy", "timm")
 
 
 def collect(*, fingerprint: str, stamps: tuple[str, ...]) -> dict[str, Any]:
     """Return what is needed to repeat a run: commit, versions, data fingerprint, machine, command."""
     return {
         "git": git_state(Path(__file__).parents[2]),
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in PACKAGES}},
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,  # with its build: +cpu and +cu130 round differently
+            **{package: _version(package) for package in PACKAGES},
+        },
         "data": {"fingerprint": fingerprint, "stamps": list(stamps)},
         "machine": {
             "host": platform.node(),

@@ -1,0 +1,94 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
+
+
+def trainer(epoch=0, **metrics):
+    values = {name.replace("_", "/"): torch.tensor(value) for name, value in metrics.items()}
+    return SimpleNamespace(
+        current_epoch=epoch,
+        max_epochs=3,
+        global_step=4 * (epoch + 1),
+        is_global_zero=True,
+        callback_metrics=values,
+        estimated_stepping_batches=12,
+    )
+
+
+MODULE = SimpleNamespace(phase_name="0", device=torch.device("cpu"))
+
+
+def test_the_best_epoch_is_kept_and_the_earliest_of_equals():
+    network, keeper = nn.Linear(1, 1), KeepBest("val/random")
+    for epoch, value in enumerate([1.0, 5.0, 5.0, 4.0]):
+        nn.init.constant_(network.weight, epoch)
+        keeper.on_train_epoch_end(trainer(epoch, val_random=value), network)
+    assert (keeper.best, keeper.epoch) == (5.0, 1)
+    assert float(keeper.weights["weight"]) == 1.0
+    other = KeepBest("val/random")
+    other.load_state_dict(keeper.state_dict())
+    other.on_train_epoch_end(trainer(9, val_random=5.0), network)
+    assert (other.epoch, float(other.weights["weight"])) == (1, 1.0)
+    other.on_train_epoch_end(trainer(10, val_random=5.5), network)
+    assert (other.epoch, float(other.weights["weight"])) == (10, 3.0)
+
+
+def test_history_drops_what_will_be_repeated_and_half_a_line(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    lines = [json.dumps({"epoch": epoch, "train/loss": 1.0}) for epoch in range(3)]
+    path.write_text("\n".join(lines) + '\n{"epoch": 1, "tra')
+    history = History(path)
+    history.on_train_start(trainer(2), MODULE)
+    assert path.read_text().splitlines() == lines[:2]
+    history.on_train_epoch_start(trainer(2), MODULE)
+    history.on_train_epoch_end(trainer(2, train_loss=0.5, other=3.0), MODULE)
+    new = json.loads(path.read_text().splitlines()[-1])
+    assert new.pop("seconds") >= 0
+    assert new == {"epoch": 2, "step": 12, "phase": "0", "train/loss": 0.5}
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_only_one_of_several_processes_writes_history(tmp_path):
+    helper = trainer(0, train_loss=0.5)
+    helper.is_global_zero = False
+    history = History(tmp_path / "metrics.jsonl")
+    history.on_train_start(helper, MODULE)
+    history.on_train_epoch_start(helper, MODULE)
+    history.on_train_epoch_end(helper, MODULE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, None), (5, 2.0), (41, 30.0)])
+def test_the_step_time_is_the_median_after_warm_up(count, expected):
+    timer = StepTimer()
+    timer.milliseconds = [float(n) for n in range(count)]
+    assert timer.median_ms() == expected
+
+
+def test_steps_are_timed_in_milliseconds(monkeypatch):
+    clock = iter([1.0, 1.25, 2.0, 2.5])
+    monkeypatch.setattr("xfeedback.engine.callbacks.time.perf_counter", lambda: next(clock))
+    timer = StepTimer()
+    for _ in range(2):
+        timer.on_train_batch_start(trainer(), MODULE)
+        timer.on_train_batch_end(trainer(), MODULE)
+    assert timer.milliseconds == [250.0, 500.0]
+
+
+def test_the_bar_counts_steps_of_the_optimiser_from_where_training_stands(capsys):
+    bar, state = Progress("xbl on digits"), trainer(0, train_loss=1.0, train_acc=50.0, val_random=40.0)
+    bar.on_train_start(state, MODULE)
+    for step in (4, 4, 5, 5, 6):  # two batches a step
+        state.global_step = step
+        bar.on_train_batch_end(state, MODULE)
+    bar.on_train_epoch_end(state, MODULE)
+    bar.on_train_end(state, MODULE)
+    shown = capsys.readouterr().err.split("\r")
+    assert "4/12" in shown[1]
+    assert "6/12" in shown[-1]
+    assert "epoch 1/3, train/loss 1.000" in shown[-1]

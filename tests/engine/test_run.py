@@ -1,0 +1,183 @@
+import errno
+import hashlib
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tests.engine.small import small_spec
+from xfeedback import models
+from xfeedback.engine import run as engine
+from xfeedback.engine.evaluate import accuracy
+from xfeedback.engine.folder import BusyError, RunFolder
+from xfeedback.engine.run import load_task, refused, run_experiment
+from xfeedback.errors import TrainingError, UserError
+
+
+def measured(outcome):
+    record = outcome.record
+    metrics = {name: value for name, value in record["metrics"].items() if not name.startswith("cost/")}
+    return record["weights_sha256"], metrics, record["steps"], record["selected_epoch"]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    return run_experiment(small_spec(tmp_path_factory.mktemp("done"), method={"xbl": {}}))
+
+
+def test_a_run_leaves_these_files_and_no_other(done):
+    names = {str(path.relative_to(done.folder)) for path in done.folder.rglob("*")}
+    assert names == {
+        ".lock",
+        "checkpoints",
+        "config.yaml",
+        "explanations.npz",
+        "explanations.png",
+        "metrics.jsonl",
+        "provenance.json",
+        "result.json",
+        "weights.pt",
+    }
+
+
+def test_the_result_says_what_came_out(done):
+    record = json.loads((done.folder / "result.json").read_text())
+    assert done.status == "done"
+    assert record == done.record
+    assert {"status": "done", "dataset": "decoy_digits", "model": "gapnet", "method": "xbl"}.items() <= record.items()
+    assert {"seed": 0, "variant": "clean", "epochs": 2, "steps": 4, "selected_epoch": 1}.items() <= record.items()
+    assert record["select_on"] == "last"
+    assert record["resumed"] is False
+    assert {"limit_train=60", "limit_test=40"} <= set(record["stamps"])
+    views = {f"acc/{view}" for view in ("random", "clean", "conflict", "correlated")}
+    assert views | {"explanation/inside", "cost/step_ms", "cost/step_ratio"} <= record["metrics"].keys()
+    assert record["metrics"]["cost/step_ratio"] > 0.5
+    assert record["seconds"] > 0
+
+
+def test_the_provenance_says_where_it_came_from(done):
+    found = json.loads((done.folder / "provenance.json").read_text())
+    assert set(found) == {"git", "versions", "data", "machine", "command", "started_at"}
+    assert found["versions"]["torch"] == torch.__version__
+    assert {"python", "xfeedback", "pytorch-lightning", "numpy"} <= found["versions"].keys()
+    assert len(found["data"]["fingerprint"]) == 64
+    assert found["machine"]["cpus"] >= 1
+
+
+def test_the_saved_weights_are_those_that_were_scored(done):
+    weights = torch.load(done.folder / "weights.pt", weights_only=True)
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        digest.update(name.encode() + weights[name].numpy().tobytes())
+    assert digest.hexdigest() == done.record["weights_sha256"]
+    spec = small_spec(done.folder.parents[1], method={"xbl": {}})
+    task = load_task(spec)
+    network = models.build(spec.model, task.in_shape, task.n_classes, seed=9)
+    network.load_state_dict(weights)
+    network.eval()
+    for view, loader in task.test_loaders(64, "cpu").items():
+        assert accuracy(network, loader) == done.record["metrics"][f"acc/{view}"]
+
+
+def test_the_explanations_are_there_to_look_at(done):
+    with np.load(done.folder / "explanations.npz", allow_pickle=False) as arrays:
+        assert {"images", "label", "prediction", "index", "mask", "wrong", "map/grad_cam", "map/gradient"} == set(
+            arrays
+        )
+        assert arrays["images"].shape == (3, 32, 32, 1)
+    with Image.open(done.folder / "explanations.png") as picture:
+        assert picture.width > 300
+        assert picture.height > 300
+
+
+def test_the_same_seed_gives_the_same_bits_whatever_ran_before(done, tmp_path):
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    again = run_experiment(small_spec(tmp_path, method={"xbl": {}}))
+    other = run_experiment(small_spec(tmp_path, method={"xbl": {}}, seed=1))
+    assert measured(again) == measured(done)
+    assert other.record["weights_sha256"] != done.record["weights_sha256"]
+
+
+def test_a_finished_run_is_not_touched(done, monkeypatch):
+    monkeypatch.setattr(engine, "load_task", lambda _: pytest.fail("read data"))
+    again = run_experiment(small_spec(done.folder.parents[1], method={"xbl": {}}))
+    assert again.status == "skipped"
+    assert again.record == done.record
+
+
+@pytest.mark.parametrize("method", ["plain", "xbl", "rrr", "saliency_guided"])
+def test_half_precision_and_channels_last_train(method, tmp_path):
+    trainer = {"precision": "bf16-mixed", "channels_last": True}
+    outcome = run_experiment(small_spec(tmp_path, method={method: {}}, trainer=trainer))
+    assert outcome.status == "done", outcome.record
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (TrainingError("the loss is not finite. Lower it."), "the loss is not finite. Lower it."),
+        (UserError("no mask"), "no mask"),
+        (RuntimeError("CUDA out of memory. Tried\nmore"), "CUDA out of memory. Tried Lower trainer.batch_size or use"),
+        (OSError(errno.ENOSPC, "No space left on device"), "no space while writing to the run folder: No space left"),
+        (OSError(errno.EFBIG, "File too large", "w.pt"), "no space while writing w.pt: File too large. Free some"),
+        (KeyError("layer"), "KeyError: 'layer' (error.json holds the traceback)"),
+    ],
+)
+def test_whatever_happens_in_training_is_recorded_in_a_line(error, line, tmp_path, monkeypatch):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr(engine, "fit", fail)
+    spec = small_spec(tmp_path)
+    outcome = run_experiment(spec)
+    kept = json.loads((spec.folder / "error.json").read_text())
+    assert outcome.status == "failed"
+    assert outcome.record == kept
+    assert kept["error"].startswith(line)
+    assert kept["kind"] == type(error).__name__
+    assert not (spec.folder / "result.json").exists()
+
+
+def test_an_interrupt_is_no_failure(tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(engine, "fit", interrupt)
+    spec = small_spec(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(spec)
+    assert not (spec.folder / "error.json").exists()
+
+
+def test_a_cell_that_can_not_start_is_recorded_for_the_table(tmp_path):
+    spec = small_spec(tmp_path)
+    outcome = refused(spec, UserError("no data"))
+    assert outcome.record["error"] == "no data"
+    assert {path.name for path in spec.folder.iterdir()} == {"config.yaml", "error.json"}
+    other = small_spec(tmp_path, seed=1)
+    assert refused(other, BusyError("another process")).record["error"] == "another process"
+    assert not other.folder.exists()
+
+
+def test_what_is_refused_leaves_nothing(tmp_path):
+    spec = small_spec(tmp_path, trainer={"select_on": "val"})
+    with pytest.raises(UserError, match="has no such validation set; it has none"):
+        run_experiment(spec)
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_run_resumes_in_the_same_process(done, tmp_path, monkeypatch):
+    spec = small_spec(tmp_path, method={"xbl": {}})
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "measure", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        assert run_experiment(spec).status == "failed"
+    assert len(list(RunFolder(spec).checkpoints.iterdir())) == 1
+    again = run_experiment(spec)
+    assert again.record["resumed"]
+    assert measured(again) == measured(done)
