@@ -1,0 +1,58 @@
+"""HINT, human importance-aware network tuning: Grad-CAM should equal the annotation (after Selvaraju et al. 2019).
+
+Equations (1) to (4): `docs/methods/hint.md`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from xfeedback.config import require
+from xfeedback.feedback import Feedback, PresetModule, Step
+from xfeedback.feedback.cam import CamConfig, CamFeedback
+from xfeedback.feedback.regions import right_region
+from xfeedback.losses import disagreement, min_max, upsampled
+
+
+@dataclass(frozen=True, kw_only=True)
+class HINTConfig(CamConfig):
+    """Options of HINT.
+
+    Attributes:
+        weight: factor of the penalty.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weight >= 0, "weight", self.weight, "0 or more")
+
+
+class HINTFeedback(CamFeedback):
+    """Penalise the squared difference of the rescaled Grad-CAM and the right region."""
+
+    name = "hint"
+    Config = HINTConfig
+    strength_option = "weight"
+    annotation = "mask"
+    config: HINTConfig
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        """Return ``{"agreement": weight * mean (norm01(up(M)) - O)^2}``; equations (2) to (4)."""
+        region = right_region(step.batch, self.name)
+        maps, spread = min_max(upsampled(self.cam(step), (region.shape[1], region.shape[2])))
+        counts = region.flatten(1).any(1)
+        alive = (counts & spread).to(maps.dtype)
+        step.reports["hint/dead_share"] = (counts & ~spread).float().mean()
+        values = disagreement(maps, region) * alive
+        term = self.strength(step.epoch) * values.sum() / alive.sum().clamp_min(1)
+        self.report_ratio(step, term)
+        return {"agreement": term}
+
+
+class HINT(PresetModule):
+    """LightningModule for HINT."""
+
+    feedback_class: ClassVar[type[Feedback]] = HINTFeedback
