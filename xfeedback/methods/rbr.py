@@ -1,0 +1,72 @@
+"""RBR, right for better reasons: no influence of pixels where the evidence is wrong (Shao et al. 2021).
+
+Equations (1) to (4): `docs/methods/rbr.md`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from xfeedback.config import require
+from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
+from xfeedback.feedback.regions import wrong_region
+from xfeedback.losses import right_reasons
+
+
+@dataclass(frozen=True, kw_only=True)
+class RBRConfig(FeedbackConfig):
+    """Options of RBR.
+
+    Attributes:
+        weight: factor of the penalty.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weight >= 0, "weight", self.weight, "0 or more")
+
+
+class RBRFeedback(Feedback):
+    """Penalise the squared product of influence and input gradient inside the wrong region."""
+
+    name = "rbr"
+    Config = RBRConfig
+    strength_option = "weight"
+    annotation = "wrong"
+    input_gradient = True
+    config: RBRConfig
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        """Return ``{"influence": weight * (1/B) sum (Wr * s * g)^2}``; equations (1) to (4)."""
+        weights = [p for p in step.network.parameters() if p.requires_grad]
+        change = step.once("influence", lambda: influence(step.losses, weights, step.x))
+        gradient = step.input_gradient("sum_log_prob", step.batch.y, "all", create_graph=True)
+        penalty = right_reasons(change * gradient, wrong_region(step.batch, self.name))
+        return {"influence": self.strength(step.epoch) * penalty}
+
+
+class RBR(PresetModule):
+    """LightningModule for RBR."""
+
+    feedback_class: ClassVar[type[Feedback]] = RBRFeedback
+
+
+def influence(losses: Tensor, weights: Sequence[Tensor], x: Tensor) -> Tensor:
+    """Return s = d/dx sum_theta d(sum_b CE_b)/dtheta, shape of ``x``, with its graph; equation (1).
+
+    How each pixel moves the sum of the weights' gradients: the influence function of Koh and Liang (2017) with the
+    inverse Hessian replaced by the identity.
+
+    Args:
+        losses: cross-entropy of each sample ``(B,)``.
+        weights: all trainable parameters; those the losses don't depend on count for nothing.
+        x: the input, with ``requires_grad`` ``(B, C, H, W)``.
+    """
+    grads = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
+    total = torch.stack([grad.sum() for grad in grads if grad is not None]).sum()
+    return torch.autograd.grad(total, x, create_graph=True)[0]
