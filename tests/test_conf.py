@@ -65,11 +65,19 @@ def test_trainers_differ_in_where_they_run_alone(name):
     from_mapping(TrainerConfig, read("trainer", name), "trainer")
 
 
+RECIPE = {
+    "adam": set(),
+    "adamw": {"name"},
+    "adadelta": {"name", "lr"},
+    "sgd": {"name", "lr", "momentum", "weight_decay", "schedule"},
+}
+
+
 @pytest.mark.parametrize("name", choices("optimiser"))
 def test_optimisers(name):
     values = read("optimiser", name)
     assert values["name"] == name
-    assert_equal_but(values, OptimiserConfig, "optimiser", {"name", "lr", "momentum"} if name != "adam" else set())
+    assert_equal_but(values, OptimiserConfig, "optimiser", RECIPE[name])
 
 
 @pytest.mark.parametrize("name", choices("evaluation"))

@@ -49,7 +49,7 @@ def term(network: nn.Module, batch: Batch, **options: Any) -> torch.Tensor:
 def test_variants_set_what_is_left_open():
     options = {v: XBLConfig(variant=v) for v in ("clean", "gated", "released", "paper")}  # type: ignore[arg-type]
     assert [(o.distance, o.cam_norm, o.c_exp, o.c_cls) for o in options.values()] == [
-        ("weighted_mean", "none", 10, 1),
+        ("weighted_mean", "none", 30, 1),
         ("gated", "max", 10, 1),
         ("released", "none", 0.1, 2.7),
         ("released", "none", 0.1, 2.7),

@@ -59,6 +59,8 @@ class RunSpec:
 
     def settled(self) -> Self:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
+        if self.variant == "paper":
+            self._refuse_without_paper_variant()
         if self.decoy.name != "auto":
             spec = self
         elif self._lacks_annotation() and self.dataset.plants_decoys:
@@ -93,6 +95,11 @@ class RunSpec:
                     f"{name} would act after {config.warmup_epochs} warm-up epochs, and there are only "
                     f"{self.trainer.max_epochs}: this trains as plain (method.{name}.warmup_epochs=0 makes it act)"
                 )
+
+    def _refuse_without_paper_variant(self) -> None:
+        for name, config in self.methods.items():
+            if name != "plain" and not hasattr(config, "variant"):
+                raise UserError(f"method={name} has no variant=paper; use variant=clean.")
 
     def with_decoys(self, reason: str) -> Self:
         """Return the spec with corner decoys switched on, and the reason as a notice."""

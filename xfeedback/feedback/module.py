@@ -175,7 +175,9 @@ class FeedbackModule(LightningModule):
         """Count hits on one of the validation sets."""
         del batch_idx
         hits = (self(batch.x).argmax(1) == batch.y).float().mean()
-        self._val.add(len(batch), {self.val_names[dataloader_idx]: 100 * hits})
+        known = dataloader_idx < len(self.val_names)
+        name = self.val_names[dataloader_idx] if known else f"val{dataloader_idx}"
+        self._val.add(len(batch), {name: 100 * hits})
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/<name>``: accuracy in percent on each validation set."""

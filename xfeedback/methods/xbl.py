@@ -29,7 +29,7 @@ from xfeedback.losses.released_distance import edge_distances, resized_mask, run
 from xfeedback.types import Batch, Phase
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "clean": {"distance": "weighted_mean", "c_exp": 10.0, "c_cls": 1.0},
+    "clean": {"distance": "weighted_mean", "c_exp": 30.0, "c_cls": 1.0},
     "gated": {"distance": "gated", "c_exp": 10.0, "c_cls": 1.0},
     "released": {"distance": "released", "c_exp": 0.1, "c_cls": 2.7},
 }

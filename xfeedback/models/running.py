@@ -44,10 +44,11 @@ def mode(network: nn.Module, *, training: bool) -> Iterator[None]:
 def resting_statistics(network: nn.Module) -> Iterator[None]:
     """Let normalisation layers use batch statistics without moving their running ones."""
     layers = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    momenta = [layer.momentum for layer in layers]
     for layer in layers:
-        layer.track_running_stats = False
+        layer.track_running_stats, layer.momentum = False, 0.0
     try:
         yield
     finally:
-        for layer in layers:
-            layer.track_running_stats = True
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.track_running_stats, layer.momentum = True, momentum
