@@ -112,7 +112,7 @@ def test_datasets(name):
     assert_equal_but(values["dataset"], data.config_class(name), "dataset", {"name"})
     brought = _overrides(name)
     assert brought.keys() == {"model", "optimiser"}
-    from_mapping(OptimiserConfig, read("optimiser", brought["optimiser"]) | values["optimiser"], "optimiser")
+    from_mapping(OptimiserConfig, read("optimiser", brought["optimiser"]) | values.get("optimiser", {}), "optimiser")
     from_mapping(models.config_class(brought["model"]), read("model", brought["model"]), "model")
     from_mapping(TrainerConfig, read("trainer", "auto") | values["trainer"], "trainer")
 
