@@ -1,12 +1,17 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import distance_transform_edt
 
 from tests.engine.small import small_spec
 from xfeedback import models
-from xfeedback.engine.evaluate import accuracy, evaluate, first, picture_arrays, shown_rows
+from xfeedback.engine.evaluate import _explained, accuracies, evaluate, picture_arrays, predictions, shown_rows
+from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.run import load_task
+from xfeedback.explain import grad_cam
 from xfeedback.types import Batch
 
 CPU = torch.device("cpu")
@@ -28,22 +33,20 @@ def network(task):
     return network.train()
 
 
-def test_accuracy_counts_hits_over_unequal_batches():
+def test_predictions_keep_the_order_over_unequal_batches():
     def net(x):
         return torch.eye(3)[x.long()]
 
-    y = torch.tensor([0, 1, 2, 0, 1, 2, 2])
     x = torch.tensor([0, 1, 2, 1, 0, 2, 2])
-    whole = Batch(x=x, y=y, index=torch.arange(7))
-    parts = [Batch(x=x[a:b], y=y[a:b], index=torch.arange(a, b)) for a, b in ((0, 4), (4, 7))]
-    expected = 100 * sum(int(a == b) for a, b in zip(x.tolist(), y.tolist(), strict=True)) / 7
-    assert accuracy(net, [whole]) == accuracy(net, parts) == pytest.approx(expected)
+    parts = [Batch(x=x[a:b], y=x[a:b], index=torch.arange(a, b)) for a, b in ((0, 4), (4, 7))]
+    assert predictions(net, parts).argmax(1).tolist() == x.tolist()
 
 
 def test_every_view_is_scored_as_a_loop_would(task, network):
     config = EvaluationConfig(batch_size=7, explained=0, pictures=0)
     metrics = evaluate(network, task, config, CPU).metrics
-    assert set(metrics) == {f"acc/{view}" for view in VIEWS}
+    beside = {"acc/worst_group", "acc/reliance", "explanation/decoy_effect"}
+    assert set(metrics) - beside == {f"acc/{view}" for view in VIEWS}
     assert network.training
     network.eval()
     for view, loader in task.test_loaders(1, CPU).items():
@@ -54,7 +57,7 @@ def test_every_view_is_scored_as_a_loop_would(task, network):
 
 
 def loop_shares(network, task, count):
-    """Grad-CAM and input gradient of single images by hand, shares with numpy."""
+    """Grad-CAM and input gradient of single images by hand, scores with numpy and scipy."""
     rows = {"grad_cam": [], "gradient": []}
     loader = task.test_loaders(1, CPU)["random"]
     for batch in list(loader)[:count]:
@@ -69,11 +72,24 @@ def loop_shares(network, task, count):
         for name, values in maps.items():
             mass = values.sum()
             inside, wrong = ((values * region[0].numpy()).sum() for region in (batch.mask, batch.wrong))
-            rows[name].append((mass > 1e-12, inside / max(mass, 1e-12), wrong / max(mass, 1e-12)))
+            away = distance_transform_edt(~batch.mask[0].numpy()) / np.hypot(32, 32)
+            level = (values - values.min()) / max(values.max() - values.min(), 1e-12) >= 0.5
+            peaks, region = values >= np.percentile(values, 95), batch.mask[0].numpy()
+            scores = {
+                "inside": inside / max(mass, 1e-12),
+                "wrong": wrong / max(mass, 1e-12),
+                "ap95": (peaks & region).sum() / peaks.sum(),
+                "ar95": (peaks & region).sum() / region.sum(),
+                "iou50": (level & region).sum() / (level | region).sum(),
+                "pointing": float(region.flat[values.argmax()]),
+                "mnd": (values * away).sum() / max(mass, 1e-12),
+                "mnd_u": (values * away).sum() / mass if mass > 1e-12 else away.mean(),
+            }
+            rows[name].append((mass > 1e-12, scores, values / max(values.max(), 1e-12), batch.wrong[0].numpy()))
     return rows
 
 
-def test_explanation_shares_equal_a_loop_with_numpy(task, network):
+def test_explanation_scores_equal_a_loop_with_numpy(task, network):
     config = EvaluationConfig(batch_size=16, explained=25, pictures=0)
     metrics = evaluate(network, task, config, CPU).metrics
     network.eval()
@@ -81,9 +97,64 @@ def test_explanation_shares_equal_a_loop_with_numpy(task, network):
         suffix = "" if name == "grad_cam" else "_gradient"
         alive = [row for row in rows if row[0]]
         assert metrics[f"explanation/dead{suffix}"] == pytest.approx(100 * (1 - len(alive) / len(rows)))
-        assert metrics[f"explanation/inside{suffix}"] == pytest.approx(100 * np.mean([r[1] for r in alive]), rel=1e-4)
-        assert metrics[f"explanation/wrong{suffix}"] == pytest.approx(100 * np.mean([r[2] for r in alive]), rel=1e-4)
+        for score in alive[0][1]:
+            expected = 100 * np.mean([row[1][score] for row in (rows if score == "mnd_u" else alive)])
+            assert metrics[f"explanation/{score}{suffix}"] == pytest.approx(expected, rel=2e-4, abs=1e-6), score
+        tau = np.mean([row[2].mean() for row in alive])
+        ratio = 100 * np.mean([(row[2] > tau)[row[3]].mean() for row in alive])
+        assert metrics[f"explanation/wr{suffix}"] == pytest.approx(ratio, abs=0.5)  # a value may touch the threshold
     network.train()
+
+
+def test_what_the_views_say_together(task):
+    """Right everywhere but on images 0 to 9 with random decoys; p of what is predicted is known."""
+    n, y = len(task.test), task.test.y
+    sure = torch.nn.functional.one_hot(y, 10) * 10.0
+    fooled = sure.roll(1, 1)
+    random = torch.cat([fooled[:10], sure[10:]])
+    logits = {"random": random, "clean": sure, "conflict": fooled, "correlated": sure}
+    metrics = accuracies(logits, task)
+    assert metrics["acc/random"] == pytest.approx(100 * (n - 10) / n)
+    assert metrics["acc/conflict"] == 0
+    assert metrics["acc/reliance"] == pytest.approx(100 * 10 / n)
+    high, low = float(np.exp(10) / (np.exp(10) + 9)), float(1 / (np.exp(10) + 9))
+    assert metrics["explanation/decoy_effect"] == pytest.approx(100 * (high - low) * 10 / n, rel=1e-6)
+    assert "acc/worst_group" not in metrics  # no group of this small set has 20 images
+
+
+def test_balanced_sets_are_scored_by_balanced_accuracy(task):
+    y = task.test.y
+    always = torch.zeros(len(y), 10)
+    always[:, int(y[0])] = 1
+    assert accuracies({"test": always}, replace(task, balanced_accuracy=True))["acc/test"] == pytest.approx(
+        100 / len(y.unique())
+    )
+
+
+def test_slow_explainers_and_floors_have_scores_of_their_own(task, network):
+    names = ("grad_cam", "integrated_gradients", "occlusion", "uniform", "random", "centre")
+    config = EvaluationConfig(batch_size=8, explainers=names, explained=20, explained_slow=11, pictures=2)
+    found = evaluate(network, task, config, CPU)
+    metrics = found.metrics
+    assert metrics["explanation/inside_centre"] > metrics["explanation/inside_uniform"]
+    whole = next(iter(task.test_loaders(20, CPU)["random"]))
+    expected = 100 * float(whole.mask.double().mean((1, 2)).mean())
+    assert metrics["explanation/inside_uniform"] == pytest.approx(expected)
+    assert metrics["explanation/wrong_uniform"] == pytest.approx(100 * 16 / 1024)
+    alone = EvaluationConfig(batch_size=64, explainers=("occlusion",), explained=11, explained_slow=11, pictures=0)
+    assert metrics["explanation/mnd_occlusion"] == pytest.approx(
+        evaluate(network, task, alone, CPU).metrics["explanation/mnd"], rel=1e-4
+    )
+    assert {f"map/{name}" for name in names} <= set(found.pictures)
+    none = evaluate(network, task, EvaluationConfig(explainers=("occlusion",), explained_slow=0, pictures=0), CPU)
+    assert not any(name.startswith("explanation/inside") for name in none.metrics)
+
+
+def test_each_map_is_computed_once_for_all_scores(task, network, monkeypatch):
+    calls = []
+    monkeypatch.setattr("xfeedback.explain.scored.grad_cam", lambda *a: calls.append(1) or grad_cam(*a))
+    evaluate(network, task, EvaluationConfig(batch_size=10, explained=30, pictures=0), CPU)
+    assert len(calls) == 3
 
 
 def test_the_order_of_explainers_decides_the_headline(task, network):
@@ -97,14 +168,14 @@ def test_the_order_of_explainers_decides_the_headline(task, network):
 def test_without_annotations_nothing_is_said_about_them(tmp_path, network):
     task = load_task(small_spec(tmp_path, decoy={"name": "none"}))
     found = evaluate(network, task, EvaluationConfig(pictures=2), CPU)
-    assert set(found.metrics) == {"acc/test"}
+    assert set(found.metrics) <= {"acc/test", "acc/worst_group"}
     assert set(found.pictures) == {"images", "label", "prediction", "index", "map/grad_cam", "map/gradient"}
 
 
 def test_pictures_show_what_the_network_saw(task, network):
     network.eval()
     loader = task.test_loaders(9, CPU)["random"]
-    arrays = picture_arrays(network, task, loader, EvaluationConfig(pictures=12), CPU)
+    arrays = picture_arrays(_explained(network, task, CPU), task, loader, EvaluationConfig(pictures=12))
     rows = shown_rows(task.test.y, 12)
     whole = next(iter(task.test_loaders(40, CPU)["random"]))
     assert arrays["index"].tolist() == whole.index[rows].tolist()

@@ -37,12 +37,14 @@ def planned(plan: "Plan") -> None:
 
 def ended(spec: RunSpec, outcome: "Outcome") -> None:
     """Say in one line how a run ended, and where it is."""
+    from xfeedback.report.metrics import INSIDE, describe  # the report is imported where it is needed
+
     record = outcome.record
     if outcome.status == "failed":
         _OUT.print("failed ", style="red", end="")
         _OUT.print(failure(spec, outcome), markup=False)
     elif record:
-        figures = ", ".join(f"{k} {v:.1f}" for k, v in record["metrics"].items() if not k.startswith("cost/"))
+        figures = ", ".join(f"{k} {v:.1f}" for k, v in record["metrics"].items() if k == INSIDE or describe(k).is_view)
         word = "done" if outcome.status == "done" else "finished before (force=true runs it anew)"
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)

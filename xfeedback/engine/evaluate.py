@@ -1,7 +1,7 @@
-"""Score a trained network: accuracy on each test view, and where its explanations look."""
+"""Score a trained network: accuracy on each test view, what decoys do, and where its explanations look."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from xfeedback.data.task import Task
+from xfeedback.engine.localise import localisation, select
 from xfeedback.engine.options import EvaluationConfig
-from xfeedback.explain.maps import pixel_map
-from xfeedback.metrics import mass_inside
+from xfeedback.explain.scored import Explained
+from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, worst_group
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
@@ -35,101 +36,73 @@ class Evaluation:
 def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: torch.device) -> Evaluation:
     """Evaluate on every test view; explanations are those of the first, the headline."""
     views = task.test_loaders(config.batch_size, device)
+    headline = next(iter(views.values()))
     with mode(network, training=False):
-        metrics = {f"acc/{view}": accuracy(network, loader) for view, loader in views.items()}
-        headline = next(iter(views.values()))
-        metrics |= explanation_shares(network, task, headline, config, device)
-        pictures = picture_arrays(network, task, headline, config, device)
+        metrics = accuracies({view: predictions(network, loader) for view, loader in views.items()}, task)
+        explained = _explained(network, task, device) if config.explained or config.pictures else None
+        if explained is not None and task.has_annotations:
+            metrics |= localisation(explained, headline, config)
+        pictures = {} if explained is None else picture_arrays(explained, task, headline, config)
     return Evaluation(metrics=metrics, pictures=pictures)
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, batches: Iterable[Batch]) -> float:
-    """Return top-1 accuracy in percent."""
-    hits, count = [], 0
-    for batch in batches:
-        hits.append((network(batch.x).argmax(1) == batch.y).sum())
-        count += len(batch)
-    return 100 * int(torch.stack(hits).sum()) / count
+def predictions(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
+    """Return the logits of all images in order, ``(N, K)`` on the CPU."""
+    return torch.cat([network(batch.x) for batch in batches]).cpu()
 
 
-def explanation_shares(
-    network: nn.Module, task: Task, batches: Iterable[Batch], config: EvaluationConfig, device: torch.device
-) -> dict[str, float]:
-    """Return the mean share of each explainer's mass inside the annotation and inside the known wrong region.
+def accuracies(logits: Mapping[str, Tensor], task: Task) -> dict[str, float]:
+    """Return ``acc/<view>`` and what follows from the views together, in percent.
 
-    ``explanation/inside`` and ``explanation/wrong`` are the first explainer's, in percent, over annotated images with
-    a map that is not dead; the share of dead maps stands beside them.
+    ``acc/worst_group``: of the first view; groups are the class and, with decoys, whether the decoy shows it.
+    ``acc/reliance``: points lost when decoys are random instead of class-coded. ``explanation/decoy_effect``: points of
+    probability that random decoys give to what is predicted with them.
+
+    Args:
+        logits: ``(N, K)`` by view, the headline first.
+        task: whose test set they belong to; sets that are scored by balanced accuracy say so.
     """
-    if not task.has_annotations or config.explained == 0:
-        return {}
-    layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=device))
-    metrics: dict[str, float] = {}
-    for position, explainer in enumerate(config.explainers):
-        suffix = "" if position == 0 else f"_{explainer}"
-        shares: dict[str, list[Tensor]] = {"inside": [], "wrong": [], "dead": []}
-        for batch in first(batches, config.explained):
-            maps, _ = pixel_map(explainer, network, layer, batch.x)
-            for name, values in _shares(maps, batch, mask_of(batch)).items():
-                shares[name].append(values)
-        for name, values in shares.items():
-            if values and (together := torch.cat(values)).numel():
-                metrics[f"explanation/{name}{suffix}"] = 100 * float(together.double().mean())
+    y, score = task.test.y, balanced_accuracy if task.balanced_accuracy else accuracy
+    metrics = {f"acc/{view}": score(found.argmax(1), y) for view, found in logits.items()}
+    view, found = next(iter(logits.items()))
+    worst = worst_group(found.argmax(1), y, task.test.shown.get(view))
+    if worst is not None:
+        metrics["acc/worst_group"] = worst
+    if "correlated" in logits and "random" in logits:
+        metrics["acc/reliance"] = metrics["acc/correlated"] - metrics["acc/random"]
+    if "clean" in logits and "random" in logits:
+        metrics["explanation/decoy_effect"] = decoy_effect(logits["random"], logits["clean"])
     return metrics
 
 
-def mask_of(batch: Batch) -> Tensor:
-    """Return where the right evidence lies; nowhere for a batch without annotation."""
-    return torch.zeros_like(batch.x[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask
-
-
-def _shares(maps: Tensor, batch: Batch, mask: Tensor) -> dict[str, Tensor]:
-    counts = mask.flatten(1).any(1)
-    if batch.annotated is not None:
-        counts = counts & batch.annotated
-    inside, alive = mass_inside(maps, mask)
-    shares = {"inside": inside[counts & alive], "dead": (~alive)[counts].float()}
-    if batch.wrong is not None:
-        shares["wrong"] = mass_inside(maps, batch.wrong)[0][counts & alive]
-    return shares
-
-
-def first(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
-    """Yield the first ``n`` samples, the last batch cut to fit."""
-    for batch in batches:
-        if n <= 0:
-            return
-        yield batch if len(batch) <= n else select(batch, torch.arange(n, device=batch.y.device))
-        n -= len(batch)
-
-
-def select(batch: Batch, rows: Tensor) -> Batch:
-    """Return some samples of a batch."""
-    fields = ("x", "y", "index", "mask", "wrong", "annotated", "valid")
-    chosen = {f: None if (value := getattr(batch, f)) is None else value[rows] for f in fields}
-    return replace(batch, **chosen)
+def _explained(network: nn.Module, task: Task, device: torch.device) -> Explained:
+    layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=device))
+    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
+    whole = torch.from_numpy(task.train.x.numpy().mean(0, dtype=np.float64)).float()
+    baseline = (whole / (1 if task.train.x.is_floating_point() else 255) - mean) / std
+    return Explained(network=network, layer=layer, baseline=baseline.to(device))
 
 
 def picture_arrays(
-    network: nn.Module, task: Task, batches: Iterable[Batch], config: EvaluationConfig, device: torch.device
+    explained: Explained, task: Task, batches: Iterable[Batch], config: EvaluationConfig
 ) -> dict[str, NDArray]:
     """Return images of the test set, the same for every run, with annotations and each explainer's maps."""
     rows = shown_rows(task.test.y, config.pictures)
     samples = [select(batch, at) for batch, at in _located(batches, rows)]
     if not samples:
         return {}
-    layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=device))
     maps: dict[str, list[Tensor]] = {name: [] for name in config.explainers}
-    predictions = []
-    for batch in samples:
-        for name in config.explainers:
-            found, logits = pixel_map(name, network, layer, batch.x)
-            maps[name].append(_unit(found))
-        predictions.append(logits.argmax(1))  # pyright: ignore[reportPossiblyUnboundVariable]
+    predicted = []
+    for number, batch in enumerate(samples):
+        found, logits = explained.maps(config.explainers, batch.x, number)
+        for name, values in found.items():
+            maps[name].append(_unit(values))
+        predicted.append(logits.argmax(1))
     arrays = {
         "images": _pixels(torch.cat([b.x for b in samples]), task),
         "label": torch.cat([b.y for b in samples]).cpu().numpy(),
-        "prediction": torch.cat(predictions).cpu().numpy(),
+        "prediction": torch.cat(predicted).cpu().numpy(),
         "index": torch.cat([b.index for b in samples]).cpu().numpy(),
     }
     for name in ("mask", "wrong"):

@@ -24,7 +24,6 @@ class TrainerConfig:
         accumulate: batches a step of the optimiser.
         select_on: weights kept: of the epoch best on ``val_random``, ``val_correlated`` or ``val``, or the ``last``;
             ``auto``: ``val_random`` with decoys, else ``val``, and ``last`` where the data has no validation set.
-            ``test`` leaks and stamps the result.
         threads: CPU threads of torch; None leaves torch's choice.
         progress: show a progress bar.
         checkpoint_every_n_epochs: how often the state for resuming is saved.
@@ -35,7 +34,7 @@ class TrainerConfig:
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     devices: int = 1
     strategy: Literal["auto", "ddp"] = "auto"
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     channels_last: bool = False
     gradient_clip: float | None = None
     accumulate: int = 1
@@ -60,20 +59,27 @@ class EvaluationConfig:
 
     Attributes:
         batch_size: samples at a time.
-        explainers: explanations that are scored and shown; the first is the headline.
+        explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
+            ``centre`` know nothing of the network: floors for the scores.
         explained: how many test images are explained at most.
+        explained_slow: how many of them by ``integrated_gradients`` and ``occlusion``, which take dozens of passes.
         pictures: how many test images are shown with their explanations.
     """
 
     batch_size: int = 256
-    explainers: tuple[Literal["grad_cam", "gradient"], ...] = ("grad_cam", "gradient")
+    explainers: tuple[
+        Literal["grad_cam", "gradient", "integrated_gradients", "occlusion", "uniform", "random", "centre"], ...
+    ] = ("grad_cam", "gradient")
     explained: int = 1000
+    explained_slow: int = 200
     pictures: int = 10
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        require(self.explained >= 0, "explained", self.explained, "0 or more")
-        require(self.pictures >= 0, "pictures", self.pictures, "0 or more")
+        for name in ("explained", "explained_slow", "pictures"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
+        distinct = len(set(self.explainers)) == len(self.explainers)
+        require(distinct, "explainers", list(self.explainers), "different from each other")
 
 
 @dataclass(frozen=True, kw_only=True)

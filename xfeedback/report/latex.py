@@ -2,7 +2,7 @@ r"""The comparison as LaTeX: booktabs tables to ``\input`` into a paper."""
 
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Comparison, Group, Row
-from xfeedback.report.tables import NOTE, bold_note, cell, wide_metrics
+from xfeedback.report.tables import NOTE, bold_note, cell, headline_metrics
 from xfeedback.report.words import is_best, problems
 
 _SPECIAL = {
@@ -45,7 +45,7 @@ def latex(comparison: Comparison) -> str:
 
 
 def _table(group: Group, baseline: str) -> str:
-    metrics = wide_metrics(group)
+    metrics = headline_metrics(group)
     lines = [
         r"\begin{table}",
         r"\centering",

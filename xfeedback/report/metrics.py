@@ -3,12 +3,14 @@
 A name it has never seen is shown as it stands, without a unit and without a best row.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 STEP_TIME = "cost/step_ms"
 STEP_RATIO = "cost/step_ratio"
+INSIDE = "explanation/inside"
+"""The score of explanations that is shown where there is room for one."""
 
 _TITLES = {
     "acc/random": "Random decoys",
@@ -16,9 +18,19 @@ _TITLES = {
     "acc/clean": "No decoys",
     "acc/correlated": "Decoys as in training",
     "acc/test": "Test",
+    "acc/worst_group": "Worst group",
+    "acc/reliance": "Reliance on decoys",
     "explanation/inside": "Inside annotation",
-    "explanation/inside_gradient": "Inside annotation, gradient",
-    "explanation/inside_grad_cam": "Inside annotation, Grad-CAM",
+    "explanation/wrong": "Inside wrong region",
+    "explanation/wr": "Wrong-reason ratio",
+    "explanation/ap95": "Precision of peaks",
+    "explanation/ar95": "Recall of peaks",
+    "explanation/iou50": "IoU at half height",
+    "explanation/pointing": "Pointing game",
+    "explanation/mnd": "Mean normalised distance",
+    "explanation/mnd_u": "Mean normalised distance, dead maps as uniform",
+    "explanation/dead": "Dead maps",
+    "explanation/decoy_effect": "Effect of the decoy on p",
     STEP_RATIO: "Relative step time",
     STEP_TIME: "Step time",
 }
@@ -28,7 +40,19 @@ _SHORT = {
     "acc/clean": "clean",
     "acc/correlated": "correlated",
     "acc/test": "test",
+    "acc/worst_group": "worst group",
+    "acc/reliance": "reliance",
     "explanation/inside": "inside",
+    "explanation/wrong": "in wrong",
+    "explanation/wr": "WR",
+    "explanation/ap95": "AP@95",
+    "explanation/ar95": "AR@95",
+    "explanation/iou50": "IoU@.5",
+    "explanation/pointing": "pointing",
+    "explanation/mnd": "MND",
+    "explanation/mnd_u": "MND_u",
+    "explanation/dead": "dead",
+    "explanation/decoy_effect": "decoy effect",
     STEP_RATIO: "cost",
 }
 _ORDER = [
@@ -37,15 +61,39 @@ _ORDER = [
     "acc/conflict",
     "acc/clean",
     "acc/correlated",
+    "acc/worst_group",
+    "acc/reliance",
     "acc/",
     "explanation/inside",
+    "explanation/wrong",
+    "explanation/wr",
+    "explanation/ap95",
+    "explanation/ar95",
+    "explanation/iou50",
+    "explanation/pointing",
+    "explanation/mnd",
+    "explanation/mnd_u",
+    "explanation/dead",
+    "explanation/decoy_effect",
     "explanation/",
     "cost/step_ratio",
     "cost/step_ms",
     "cost/",
 ]
-_HIGHER = ("acc/", "explanation/inside")
-_LOWER = ("cost/", "ece", "nll", "brier", "mce", "calibration/", "forgetting")
+_EXPLAINERS = {
+    "grad_cam": "Grad-CAM",
+    "gradient": "gradient",
+    "integrated_gradients": "integrated gradients",
+    "occlusion": "occlusion",
+    "uniform": "uniform map",
+    "random": "random map",
+    "centre": "centred map",
+}
+_HIGHER = ("acc/", *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing")))
+_LOWER = (
+    *("cost/", "ece", "nll", "brier", "mce", "calibration/", "forgetting", "acc/reliance"),
+    *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +116,33 @@ class Metric:
 
     @property
     def digits(self) -> int:
-        """Decimals shown in tables for people."""
-        return 1 if self.unit == "%" else 2
+        """Decimals shown in tables for people; good distances are a small part of the diagonal."""
+        return 1 if self.unit == "%" and not self.name.startswith("explanation/mnd") else 2
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether it is an accuracy on some test view."""
-        return self.name.startswith("acc/")
+        """Whether it is an accuracy: on some test view, or of the worst group."""
+        return self.name.startswith("acc/") and self.name != "acc/reliance"
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it is the accuracy on a whole test view."""
+        return self.is_accuracy and self.name != "acc/worst_group"
 
 
 def describe(name: str) -> Metric:
     """Return how to show the metric called ``name``."""
-    better = "higher" if name.startswith(_HIGHER) else "lower" if name.startswith(_LOWER) else None
-    return Metric(name, _TITLES.get(name, name), _SHORT.get(name, name), _unit(name), better)
+    better = "lower" if name.startswith(_LOWER) else "higher" if name.startswith(_HIGHER) else None
+    return Metric(name, _named(_TITLES, name), _named(_SHORT, name), _unit(name), better)
+
+
+def _named(names: Mapping[str, str], name: str) -> str:
+    """What ``names`` says of a metric, or of the metric of which it is another explainer's."""
+    for ending, explainer in _EXPLAINERS.items():
+        score = name.removesuffix(f"_{ending}")
+        if score != name and score in names:
+            return f"{names[score]}, {explainer}"
+    return names.get(name, name)
 
 
 def ordered(names: Iterable[str]) -> list[str]:
@@ -90,7 +152,7 @@ def ordered(names: Iterable[str]) -> list[str]:
 
 def headline(names: Iterable[str]) -> str | None:
     """The accuracy that decides a comparison: the random-decoy view if there is one, else plain test accuracy."""
-    accuracies = [name for name in ordered(names) if name.startswith("acc/")]
+    accuracies = [name for name in ordered(names) if describe(name).is_view]
     return next(
         (name for name in ("acc/random", "acc/test") if name in accuracies), accuracies[0] if accuracies else None
     )
@@ -108,4 +170,4 @@ def _unit(name: str) -> str:
         return "×"
     if name.endswith("_ms"):
         return "ms"
-    return "%" if name.startswith(("acc/", "explanation/inside")) else ""
+    return "%" if name.startswith(("acc/", "explanation/")) else ""

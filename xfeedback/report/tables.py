@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xfeedback.report.findings import findings
-from xfeedback.report.metrics import STEP_RATIO, describe
+from xfeedback.report.metrics import INSIDE, STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Group, Row
 from xfeedback.report.stats import Summary
 from xfeedback.report.words import is_best, judge, mean_text, problems, status_verdict
@@ -53,8 +53,9 @@ def wide_metrics(group: Group) -> list[str]:
 
 
 def headline_metrics(group: Group) -> list[str]:
-    """The columns that fit a terminal: accuracies, the share inside the annotation, and cost."""
-    return [name for name in wide_metrics(group) if not name.startswith("explanation/") or name == "explanation/inside"]
+    """The columns that fit a terminal: accuracy on each view, the share inside the annotation, and cost."""
+    shown = (INSIDE, STEP_RATIO)
+    return [name for name in wide_metrics(group) if describe(name).is_view or name in shown]
 
 
 def markdown(comparison: Comparison) -> str:

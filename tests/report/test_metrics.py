@@ -1,0 +1,59 @@
+import pytest
+
+from xfeedback.report.metrics import describe, headline, ordered
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.stats import summarise
+from xfeedback.report.tables import headline_metrics, wide_metrics
+
+SCORES = ("inside", "wrong", "wr", "ap95", "ar95", "iou50", "pointing", "mnd", "mnd_u", "dead", "decoy_effect")
+VIEWS = ("acc/random", "acc/conflict", "acc/clean", "acc/correlated")
+
+
+@pytest.mark.parametrize(
+    ("name", "short", "better"),
+    [
+        ("acc/worst_group", "worst group", "higher"),
+        ("acc/reliance", "reliance", "lower"),
+        ("explanation/wr", "WR", "lower"),
+        ("explanation/ap95", "AP@95", "higher"),
+        ("explanation/ar95", "AR@95", "higher"),
+        ("explanation/iou50", "IoU@.5", "higher"),
+        ("explanation/pointing", "pointing", "higher"),
+        ("explanation/mnd", "MND", "lower"),
+        ("explanation/mnd_u", "MND_u", "lower"),
+        ("explanation/decoy_effect", "decoy effect", "lower"),
+        ("explanation/mnd_gradient", "MND, gradient", "lower"),
+        ("explanation/mnd_u_gradient", "MND_u, gradient", "lower"),
+        ("explanation/wr_integrated_gradients", "WR, integrated gradients", "lower"),
+        ("explanation/ap95_occlusion", "AP@95, occlusion", "higher"),
+        ("acc/random", "random", "higher"),
+    ],
+)
+def test_names_and_directions(name, short, better):
+    metric = describe(name)
+    assert (metric.short, metric.better, metric.unit) == (short, better, "%")
+    assert metric.digits == (2 if "mnd" in name else 1)
+
+
+def test_order_of_one_explainers_scores():
+    names = [f"explanation/{score}{ending}" for ending in ("_gradient", "") for score in reversed(SCORES[:-1])]
+    assert ordered(names)[: len(SCORES) - 1] == [f"explanation/{score}" for score in SCORES[:-1]]
+
+
+def test_what_is_no_accuracy_on_a_view_decides_nothing():
+    assert headline(["acc/reliance", "acc/worst_group", "acc/test"]) == "acc/test"
+    assert headline(["acc/reliance", "acc/worst_group"]) is None
+    assert not describe("acc/reliance").is_accuracy
+    assert describe("acc/worst_group").is_accuracy
+
+
+def test_the_terminal_shows_views_and_one_score_whatever_was_measured():
+    names = [*VIEWS, "acc/worst_group", "acc/reliance", "cost/step_ratio", "cost/step_ms"]
+    names += [f"explanation/{score}{ending}" for score in SCORES for ending in ("", "_gradient")]
+    row = Row(
+        dataset="d", model="m", method="x", label="x", cell="c", runs=(), is_baseline=False,
+        summaries={name: summarise([1.0]) for name in names},
+    )  # fmt: skip
+    group = Group(dataset="d", model="m", rows=(row,))
+    assert headline_metrics(group) == [*VIEWS, "explanation/inside", "cost/step_ratio"]
+    assert set(wide_metrics(group)) == set(names) - {"cost/step_ms"}
