@@ -21,6 +21,7 @@ from xfeedback.errors import TrainingError, UserError, suggest
 
 HYDRA_ONLY = ("hydra", "sweep")
 NOT_A_CHOICE = "Config group override must be"
+Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -135,8 +136,8 @@ def run_cell(config: DictConfig) -> int:
 def run_sweep(
     jobs: list[list[str]],
     compose: Callable[[Sequence[str]], DictConfig],
-    launch: Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]],
-) -> list[Any]:
+    launch: Launch,
+) -> None:
     """Check all cells, run those that are missing, and compare.
 
     Args:
@@ -146,6 +147,7 @@ def run_sweep(
 
     Raises:
         UserError: a cell can't work; nothing has been trained.
+        TrainingError: the launcher stopped before all cells were run; those that finished have been compared.
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
     from xfeedback.engine import console, sweep
@@ -163,10 +165,23 @@ def run_sweep(
         _with_decoys(jobs[plan.jobs[spec.run]]) if spec.run in plan.decoys_added else jobs[plan.jobs[spec.run]]
         for spec in plan.pending
     ]
-    returned = [job.return_value for job in launch(pending)] if pending else []
-    if sweep.compare(plan):
+    stopped = _launched(launch, pending) if pending else None
+    failed = sweep.compare(plan)
+    if stopped is not None:
+        line = " ".join(str(stopped).split())[:200]
+        raise TrainingError(f"the sweep stopped early ({line}); the same command goes on where it stood") from stopped
+    if failed:
         raise SystemExit(1)
-    return returned
+
+
+def _launched(launch: Launch, jobs: list[list[str]]) -> Exception | None:
+    """Run the cells, which record their own failures; return what stopped the launcher itself, e.g. a killed worker."""
+    try:
+        for job in launch(jobs):
+            _ = job.return_value
+    except Exception as error:  # noqa: BLE001 - what is finished is compared first
+        return error
+    return None
 
 
 def _with_decoys(job: Sequence[str]) -> list[str]:

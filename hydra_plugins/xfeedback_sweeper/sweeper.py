@@ -1,10 +1,14 @@
 """A grid sweeper that checks all cells before the first is trained, skips finished ones, and ends with a comparison."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext
+from omegaconf import DictConfig
 
 
 class ComparisonSweeper(BasicSweeper):
@@ -17,24 +21,22 @@ class ComparisonSweeper(BasicSweeper):
     def __init__(self, params: Mapping[str, str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=dict(params or {}))
 
-    def sweep(self, arguments: list[str]) -> Any:
+    def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is missing, and compare; raises ``SystemExit(1)`` when cells failed."""
         from xfeedback.builder import run_sweep
 
-        return run_sweep(self._jobs(arguments), self._compose, self._launch)
+        run_sweep(self._jobs(arguments), self._compose, self._launch)
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
-        assert self.hydra_context is not None
-        parser = OverridesParser.create(config_loader=self.hydra_context.config_loader)
+        context = cast("HydraContext", self.hydra_context)
+        parser = OverridesParser.create(config_loader=context.config_loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
         (jobs,) = self.split_arguments(overrides, None)
         return jobs
 
-    def _compose(self, job: Sequence[str]) -> Any:
-        assert self.hydra_context is not None
-        assert self.config is not None
-        return self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
+    def _compose(self, job: Sequence[str]) -> DictConfig:
+        context = cast("HydraContext", self.hydra_context)
+        return context.config_loader.load_sweep_config(cast("DictConfig", self.config), list(job))
 
-    def _launch(self, jobs: Sequence[Sequence[str]]) -> Sequence[Any]:
-        assert self.launcher is not None
-        return self.launcher.launch(jobs, initial_job_idx=0)
+    def _launch(self, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
+        return cast("Launcher", self.launcher).launch(jobs, initial_job_idx=0)

@@ -1,0 +1,173 @@
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from xfeedback.builder import explain, plain_config, run_sweep
+from xfeedback.engine.run import run_experiment
+from xfeedback.engine.spec import RunSpec
+from xfeedback.errors import TrainingError, UserError
+
+CONF = Path(__file__).parents[1] / "conf"
+SMALL = [
+    "dataset=digits",
+    "dataset.limit_train=60",
+    "dataset.limit_test=40",
+    "model.width=2",
+    "trainer.max_epochs=1",
+    "trainer.progress=false",
+    "evaluation.explained=0",
+    "evaluation.pictures=0",
+]
+
+
+def composed(overrides, **kwargs):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose("config", overrides=list(overrides), **kwargs)
+
+
+def complaint(*overrides, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", *overrides])
+    with pytest.raises((HydraException, ValueError, UserError)) as caught:
+        plain_config(composed(overrides))
+    return explain(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "says"),
+    [
+        (["method=xlb"], "unknown method 'xlb'. Did you mean 'xbl'? Choices: "),
+        (["method=[xbl,rrrr]"], "unknown method 'rrrr'. Did you mean 'rrr'? Choices: "),
+        (["hydra/launcher=jobli"], "unknown hydra/launcher 'jobli'. Did you mean 'joblib'?"),
+        (["datset=mnist"], "unknown option 'datset'. Did you mean 'dataset'?"),
+        (["model.widht=3"], "unknown option 'model.widht'. Did you mean 'model.width'?"),
+        (["method=xbl", "method.xbl.cexp=3"], "Did you mean 'method.xbl.c_exp'?"),
+        (
+            ["method.rrr.weight=3"],
+            "option 'method.rrr.weight' belongs to method=rrr, which is not chosen.",
+        ),
+        (["model=timm", "model.architectur=x"], "Did you mean 'model.architecture'?"),
+        (["trainer=3"], "a group takes the name of a choice or a list of names"),
+        (["seed=0,1"], "seed=0,1 lists several values; add -m to compare them all"),
+        (["+seed=1"], "Could not append to config. An item is already at 'seed'."),
+        (["seed"], "missing EQUAL"),
+        (["paths.data=${nowhere}"], "option 'paths.data': Interpolation key 'nowhere' not found"),
+        (["paths.data=???"], "option 'paths.data': Missing mandatory value"),
+    ],
+)
+def test_complaints_of_hydra_become_a_line_with_what_to_do(overrides, says, monkeypatch):
+    error = complaint(*overrides, monkeypatch=monkeypatch)
+    assert isinstance(error, UserError)
+    assert says in str(error)
+    assert "\n" not in str(error)
+
+
+def test_the_search_path_of_hydra_is_no_choice(monkeypatch):
+    assert "provider" not in str(complaint("model=gapnett", monkeypatch=monkeypatch))
+
+
+def test_options_of_every_swept_choice_are_known(monkeypatch):
+    arguments = ["-m", "method=plain,xbl", "dataset=mnist,digits", "method.xbl.cexp=1,2"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    error = HydraException("Could not override 'method.xbl.cexp'.\nTo append to your config use +method.xbl.cexp=1")
+    assert "Did you mean 'method.xbl.c_exp'?" in str(explain(error))
+
+
+def test_an_unexpected_error_is_no_mistake_of_the_user():
+    error = explain(KeyError("layer"))
+    assert isinstance(error, TrainingError)
+    assert str(error) == "KeyError: 'layer' (unexpected; XFEEDBACK_TRACEBACK=1 shows where)"
+    mistake = UserError("wrong")
+    assert explain(mistake) is mistake
+
+
+def test_the_config_reaches_the_engine_as_plain_values():
+    config = composed(SMALL, return_hydra_config=True)
+    values = plain_config(config)
+    assert "hydra" not in values
+    assert values["paths"]["cache"] == "outputs/cache"
+    assert not any(OmegaConf.is_config(value) for part in values.values() for value in [part])
+    json.dumps(values)
+
+
+class Sweep:
+    """Jobs that are composed as Hydra would and run in this process."""
+
+    def __init__(self, folder, *grid):
+        self.jobs = [[*SMALL, f"paths.outputs={folder}", *job] for job in grid]
+        self.launched = []
+
+    def compose(self, job):
+        return composed(job, return_hydra_config=True)
+
+    def launch(self, jobs):
+        self.launched += jobs
+        for job in jobs:
+            run_experiment(RunSpec.from_plain(plain_config(self.compose(job))))
+        return []
+
+    def run(self):
+        run_sweep(self.jobs, self.compose, self.launch)
+
+
+def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):
+    sweep = Sweep(tmp_path, ["method=plain"], ["method=xbl"], ["method=plain"])
+    sweep.run()
+    assert len(sweep.launched) == 2
+    assert "decoy=corner" in sweep.launched[0]
+    assert "decoy=corner" not in sweep.launched[1]
+    out = capsys.readouterr().out
+    assert "2 cells (2 rows), 2 to run" in out
+    assert (tmp_path / "comparisons").exists()
+    again = Sweep(tmp_path, ["method=plain"], ["method=xbl"])
+    again.run()
+    assert again.launched == []
+    assert "2 cells (2 rows), 2 finished before, 0 to run" in capsys.readouterr().out
+
+
+def test_decoys_are_added_in_place_of_what_the_job_says(tmp_path):
+    sweep = Sweep(tmp_path, ["method=plain", "decoy=auto"], ["method=xbl", "decoy=auto"])
+    sweep.run()
+    assert [override for override in sweep.launched[0] if override.startswith("decoy")] == ["decoy=corner"]
+
+
+def test_a_bad_cell_stops_all_before_the_first(tmp_path):
+    sweep = Sweep(tmp_path, ["seed=0"], ["optimiser.lr=-1"])
+    with pytest.raises(UserError, match=r"optimiser\.lr=-1"):
+        sweep.run()
+    assert not sweep.launched
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
+    sweep = Sweep(tmp_path, ["seed=0"], ["seed=1"])
+    whole = sweep.launch
+
+    def dying(jobs):
+        whole(jobs[:1])
+        raise RuntimeError("a worker was killed")
+
+    sweep.launch = dying
+    with pytest.raises(TrainingError, match=r"stopped early \(a worker was killed\); the same command goes on"):
+        sweep.run()
+    assert "comparison.csv" in "".join(capsys.readouterr().out.split())
+
+
+def test_an_unfinished_cell_shows_in_the_exit_code(tmp_path):
+    sweep = Sweep(tmp_path, ["seed=0"], ["seed=1"])
+    whole = sweep.launch
+    sweep.launch = lambda jobs: whole(jobs[:1])
+    with pytest.raises(SystemExit) as caught:
+        sweep.run()
+    assert caught.value.code == 1
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_processes_within_processes_are_refused(launcher, tmp_path):
+    sweep = Sweep(tmp_path, ["trainer=ddp", f"hydra/launcher={launcher}"])
+    with pytest.raises(UserError, match=f"can't be swept with hydra/launcher={launcher}"):
+        sweep.run()
