@@ -13,7 +13,8 @@ def integrated_gradients(
 ) -> Tensor:
     """Return the gradient of the logit averaged along the line from a baseline, times the way.
 
-    Sundararajan et al. 2017. Midpoint rule; summed over the input it is the logit's rise from the baseline, up to the error of the rule.
+    Sundararajan et al. 2017. Midpoint rule; summed over the input it is the logit's rise from the baseline, up to the
+    error of the rule.
 
     Args:
         network: in evaluation mode; maps inputs ``(B, ...)`` to logits ``(B, N)``.

@@ -103,8 +103,8 @@ def pixel_distance(region: Tensor) -> Tensor:
 class WrongReasons:
     """Wrong-reason ratio, 100 mean_b [ sum_p Wr 1[n > tau] / sum_p Wr ] with n = m / max m, tau the mean of n over all.
 
-    Friedrich et al. 2022 (typology of explanatory interactive learning, arXiv 2203.03668). The threshold is known when all maps have been seen, so the values inside Wr
-    are kept until then.
+    Friedrich et al. 2022 (typology of explanatory interactive learning, arXiv 2203.03668). The threshold is known when
+    all maps have been seen, so the values inside Wr are kept until then.
     """
 
     def __init__(self) -> None:
