@@ -23,3 +23,14 @@ def derive(seed: int, *purpose: str | int) -> int:
 def generator(device: torch.device | str, seed: int, *purpose: str | int) -> Generator:
     """Return a generator on ``device`` for one purpose of a run."""
     return Generator(device).manual_seed(derive(seed, *purpose))
+
+
+def reseed(device: torch.device, seed: int) -> None:
+    """Set the global generator that layers such as dropout draw from on ``device``.
+
+    ``torch.manual_seed`` would also queue a call for each kind of accelerator that is not in use, at every step.
+    """
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

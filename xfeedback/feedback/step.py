@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 from xfeedback.explain import Output, explained_output, gradient
 from xfeedback.models.running import mode, resting_statistics, tapped
 from xfeedback.precision import widened
-from xfeedback.seeding import derive, generator
+from xfeedback.seeding import derive, generator, reseed
 from xfeedback.types import Batch
 
 
@@ -99,13 +99,13 @@ class Step:
             shared_noise: repeat the dropout masks of the clean pass.
             update_statistics: let normalisation layers move their running statistics.
         """
-        torch.manual_seed(self._noise_seed() if shared_noise else self._noise_seed(name))
+        reseed(x.device, self._noise_seed() if shared_noise else self._noise_seed(name))
         with nullcontext() if update_statistics else resting_statistics(self.network):
             return self.network(x)
 
     def repeat_noise(self) -> None:
         """Set the global generator as it stood before the clean pass, for a pass that repeats its dropout masks."""
-        torch.manual_seed(self._noise_seed())
+        reseed(self.x.device, self._noise_seed())
 
     def _noise_seed(self, *view: str) -> int:
         return derive(self._seed, "noise", *self._position, *view)
