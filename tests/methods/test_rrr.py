@@ -19,7 +19,7 @@ def batch_of(x: torch.Tensor, y: torch.Tensor, **masks: torch.Tensor) -> Batch:
     return Batch(x=x, y=y, index=torch.arange(len(y)), **masks)
 
 
-def penalty(network: nn.Module, batch: Batch, **options: float) -> torch.Tensor:
+def penalty(network: nn.Module, batch: Batch, **options: float | str) -> torch.Tensor:
     step = Step(network, batch, seed=0, position=("0", 0, 0, 0), input_gradient=True)
     return tiny.feedback("rrr", **options).penalty(step)["gradient"]
 
@@ -41,6 +41,32 @@ def test_equals_a_plain_loop_over_samples_pixels_and_classes():
         total += sum(float(g) ** 2 for g in grad[:, wrong[b]].flatten())
     found = penalty(network, batch_of(x, y, wrong=wrong), weight=7.0)
     assert found.item() == pytest.approx(7 * total / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize("target", ["true_class", "cross_entropy"])
+def test_other_targets_equal_a_loop_over_samples(target):
+    network = small_cam()
+    x, y = images(3)
+    wrong = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.3
+    total = 0.0
+    for b in range(3):
+        one = x[b : b + 1].clone().requires_grad_()
+        logits = network(one)
+        output = logits[0, y[b]] if target == "true_class" else nn.functional.cross_entropy(logits, y[b : b + 1])
+        (grad,) = torch.autograd.grad(output, one)
+        total += sum(float(g) ** 2 for g in grad[0][:, wrong[b]].flatten())
+    found = penalty(network, batch_of(x, y, wrong=wrong), weight=7.0, target=target)
+    assert found.item() == pytest.approx(7 * total / 3, rel=1e-12)
+
+
+@pytest.mark.parametrize(("target", "expected"), [("true_class", 10.0), ("cross_entropy", 0.625)])
+def test_worked_numbers_of_the_other_targets(target, expected):
+    """Logits (x, 0) at x = ln 3, class 0: the logit's gradient is 1 and that of cross-entropy p - 1 = -1/4."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(1, 2, bias=False))
+    network[1].weight = nn.Parameter(torch.tensor([[1.0], [0.0]]))
+    x = torch.full((1, 1, 1, 1), 3.0).log()
+    batch = batch_of(x, torch.tensor([0]), wrong=torch.ones(1, 1, 1, dtype=torch.bool))
+    assert penalty(network, batch, target=target).item() == pytest.approx(expected, abs=1e-5)
 
 
 def test_worked_number_of_a_linear_network():
