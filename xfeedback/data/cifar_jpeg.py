@@ -3,26 +3,20 @@
 import csv
 import hashlib
 import io
-import logging
 import lzma
 import tarfile
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 from numpy.typing import NDArray
 
-from xfeedback import files
-from xfeedback.data import folders
+from xfeedback.data import cache, folders
 from xfeedback.data.cifar_batches import BATCH, CLASSES, OFFICIAL, TRAIN_MD5
 from xfeedback.data.options import Places
-from xfeedback.data.source import Part, fingerprint
-from xfeedback.errors import UserError
+from xfeedback.data.source import Part
 
 FOLDER = "CIFAR10-jpeg"
 ARCHIVE, INDEX = "cifar10_jpg.tar.xz", "index.csv"
-
-log = logging.getLogger(__name__)
 
 
 def searched(places: Places) -> list[Path]:
@@ -35,7 +29,7 @@ def present(folder: Path) -> bool:
     return any((folder / name).exists() for name in (ARCHIVE, INDEX))
 
 
-def read(folder: Path, cache: Path, declared: tuple[tuple[int, ...], ...]) -> tuple[Part, Part, str]:
+def read(folder: Path, store: Path, declared: tuple[tuple[int, ...], ...]) -> tuple[Part, Part, str]:
     """Return (training part, test part, fingerprint of the decoded images and labels), each part in official order.
 
     Raises:
@@ -45,14 +39,9 @@ def read(folder: Path, cache: Path, declared: tuple[tuple[int, ...], ...]) -> tu
     names, test, index, y = _read_index(folder / INDEX, table)
     sizes = int((~test).sum()), int(test.sum())
     folders.check_size("CIFAR-10 as JPEG", sizes, OFFICIAL, declared, folder)
-    cached = cache / f"cifar10-jpeg-{hashlib.sha256(archive + table).hexdigest()[:16]}.pt"
-    found = _read_cache(cached, y) if cached.exists() else None
-    if found is None:
-        x = _decode(folder / ARCHIVE, archive, names)
-        found = x, fingerprint(x, y)
-        _write_cache(cached, *found)
-    x, digest = found
-    everything = Part(x=x, y=y, index=index)
+    cached = store / f"cifar10-jpeg-{hashlib.sha256(archive + table).hexdigest()[:16]}.pt"
+    found, digest = cache.arrays(cached, lambda: {"x": _decode(folder / ARCHIVE, archive, names), "y": y})
+    everything = Part(x=found["x"], y=found["y"], index=index)
     return everything.take(np.flatnonzero(~test)), everything.take(np.flatnonzero(test)), digest
 
 
@@ -83,16 +72,12 @@ def _read_index(path: Path, content: bytes) -> tuple[list[str], NDArray, NDArray
 
 def _decode(path: Path, archive: bytes, names: list[str]) -> NDArray:
     """Return the images of ``names``, ``(N, 3, 32, 32)`` uint8, with a progress bar."""
-    from rich.console import Console
-    from rich.progress import track
-
     rows = {name: row for row, name in enumerate(names)}
     x = np.empty((len(names), 3, 32, 32), dtype=np.uint8)
     left = set(rows)
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:xz") as tar:
-            members = track(tar, "decoding CIFAR-10 (once)", total=len(names), console=Console(stderr=True))
-            for member in members:
+            for member in cache.progress(tar, len(names), "CIFAR-10"):
                 if member.name in left and (file := tar.extractfile(member)) is not None:
                     x[rows[member.name]] = _image(path, member.name, file.read())
                     left.discard(member.name)
@@ -113,32 +98,3 @@ def _image(path: Path, name: str, content: bytes) -> NDArray:
     if pixels.shape != (32, 32, 3):
         raise folders.damaged(path, f"{name} is not 32x32")
     return pixels.transpose(2, 0, 1)
-
-
-def _write_cache(path: Path, x: NDArray, digest: str) -> None:
-    import torch
-
-    buffer = io.BytesIO()
-    torch.save({"x": torch.from_numpy(x), "fingerprint": digest}, buffer)
-    try:
-        files.write_bytes(path, buffer.getvalue())
-    except OSError as error:
-        raise UserError(
-            f"cannot write the cache {path}: {error.strerror}. Set paths.cache to a folder with room for "
-            f"{x.nbytes >> 20} MB."
-        ) from error
-
-
-def _read_cache(path: Path, y: NDArray) -> tuple[NDArray, str] | None:
-    """Return (images, fingerprint), or None with a warning when the file is damaged."""
-    import torch
-
-    try:
-        stored = torch.load(path, weights_only=True)
-        x, digest = stored["x"].numpy(), str(stored["fingerprint"])
-    except (OSError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, UnpicklingError):
-        x, digest = np.empty(0), ""
-    if len(x) == len(y) and fingerprint(x, y) == digest:
-        return x, digest
-    log.warning("the cache %s is damaged and is made anew", path)
-    return None
