@@ -22,4 +22,4 @@ def test_wandb_without_network_does_not_stop_a_training(tmp_path):
     result = read(only_run(tmp_path))
     assert result["status"] == "done"
     print(f"\nwithout network: {ended.seconds:.1f} s")
-    assert result["seconds"] < 25
+    assert result["seconds"] < 40  # 10 of them for the connection; the default of wandb is 90
