@@ -174,6 +174,8 @@ def test_what_is_not_linear_is_refused():
         def forward(self, x: Tensor) -> Tensor:
             return x + 1
 
-    for network, what in ((Product(), "mul"), (Shifted(), "add")):
-        with pytest.raises(UserError, match=f"no rule for operation '{what}'"):
+    for network, what in ((Product(), "operation 'mul' of Product"), (Shifted(), "operation 'add' of Shifted")):
+        with pytest.raises(UserError, match=f"no rule for {what}"):
             parts_of(network, random_pair(1, 1, 8, 8))
+    with pytest.raises(UserError, match="no rule for operation 'mul' of layer '1' in Sequential"):
+        parts_of(nn.Sequential(nn.ReLU(), Product()), random_pair(1, 1, 8, 8))

@@ -183,6 +183,8 @@ LINEAR = (
     "adaptive_avg_pool2d",
 )
 
+FACTS = ("shape", "ndim", "dtype", "device")
+
 
 def _rule(network: nn.Module, node: Node, arguments: Sequence[Any]) -> Callable[..., Any] | None:
     """Return the rule of an operation on one or more pairs, or None when there is none; equation (6) for sums."""
@@ -198,8 +200,8 @@ def _rule(network: nn.Module, node: Node, arguments: Sequence[Any]) -> Callable[
         "max_pool2d": max_pooled,
         "size": lambda x, *dim: x.b.size(*dim),
     }
-    if name == "getattr" and arguments[1] == "shape":
-        return lambda x, _: x.b.shape
+    if name == "getattr" and arguments[1] in FACTS:
+        return lambda x, fact: getattr(x.b, fact)
     if name in ("add", "iadd", "add_") and all(isinstance(a, Pair) for a in arguments):
         return lambda x, y: Pair(x.b + y.b, x.g + y.g)
     if name == "pad" and node.kwargs.get("value"):  # padding with anything but zeros is not linear
@@ -214,10 +216,12 @@ def _called(node: Node, *arguments: Any, **options: Any) -> Any:
 
 
 def _refusal(network: nn.Module, node: Node, method: str) -> str:
-    what = f"operation '{getattr(node.target, '__name__', node.target)}'"
+    inside = list(node.meta.get("nn_module_stack") or {})
+    place = f"layer '{inside[-1]}' in " if inside else ""
+    what = f"operation '{getattr(node.target, '__name__', node.target)}' of {place}"
     if node.op == "call_module":
-        what = f"layer '{node.target}' ({type(network.get_submodule(str(node.target))).__name__})"
+        what = f"layer '{node.target}' ({type(network.get_submodule(str(node.target))).__name__}) of "
     return (
-        f"method={method} has no rule for {what} of {type(network).__name__}; it knows convolutions, linear layers, "
+        f"method={method} has no rule for {what}{type(network).__name__}; it knows convolutions, linear layers, "
         "BatchNorm, ReLU, pooling, dropout and sums. Choose another model, e.g. model=gapnet, or another method."
     )
