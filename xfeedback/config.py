@@ -54,6 +54,13 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
             return value
         choices = [str(a) for a in arguments]
         raise UserError(f"{path}={value} must be one of {', '.join(choices)}.{suggest(str(value), choices)}")
+    if isinstance(value, Mapping | list | tuple):
+        return _convert_container(hint, value, path)
+    return _convert_scalar(hint, value, path)
+
+
+def _convert_container(hint: Any, value: Any, path: str) -> Any:
+    origin, arguments = get_origin(hint), get_args(hint)
     if is_dataclass(hint) and isinstance(value, Mapping):
         return from_mapping(hint, value, path)  # type: ignore[arg-type]
     if origin is tuple and isinstance(value, list | tuple):

@@ -36,10 +36,10 @@ class Batch:
     def __len__(self) -> int:
         return self.y.shape[0]
 
-    def to(self, device: torch.device | str, **kwargs: bool) -> Self:
+    def to(self, device: torch.device | str, *, non_blocking: bool = False) -> Self:
         """Return the batch with every tensor on ``device``."""
         moved = {
-            f.name: value.to(device, **kwargs)
+            f.name: value.to(device, non_blocking=non_blocking)
             for f in fields(self)
             if isinstance(value := getattr(self, f.name), Tensor)
         }

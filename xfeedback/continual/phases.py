@@ -26,7 +26,8 @@ def single(
         eval_batch_size: samples at a time in validation.
         seed: keys order and augmentation.
         device: where batches are made.
-        rank, world: which of the processes that train together this is.
+        rank: which of the processes that train together this is.
+        world: how many there are.
     """
     yield Phase(
         name="0",

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
+from torch.utils.hooks import RemovableHandle
 
 from xfeedback.models.layers import get_layer
 
@@ -14,7 +15,7 @@ def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
     """Collect the outputs of the named layers during forwards inside the block, as parts of the graph."""
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> nn.modules.module.RemovableHandle:
+    def keep(name: str) -> RemovableHandle:
         def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
             outputs[name] = output
 
