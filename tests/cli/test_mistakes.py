@@ -66,6 +66,7 @@ def test_a_wrong_word_or_value_is_refused_at_once(options, says, tmp_path):
         (["method=xbl", "decoy=none", "dataset=digits"], "method=xbl needs annotations and dataset=digits with decoy="),
         (["trainer=gpu"], "torch sees no GPU on this machine. Use trainer=cpu."),
         (["trainer.select_on=val_random"], "decoy_digits has no such validation set; it has none. Use last."),
+        (["-m", "seed=0,1", "paths.outputs=/dev/null/x"], "cannot write to /dev/null/x/runs/"),
         (["paths.outputs=/dev/null/x"], "cannot write to /dev/null/x/runs/"),
     ],
 )

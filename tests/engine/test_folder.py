@@ -95,9 +95,21 @@ def test_a_run_set_aside_is_kept_whole(folder):
         assert {path.name: path.read_bytes() for path in kept[-1].iterdir()} == before
 
 
-@pytest.mark.parametrize("step", ["opened", "begin", "set_aside"])
+def test_looking_whether_a_folder_can_be_written_makes_nothing(folder, tmp_path):
+    folder.check()
+    assert not list(tmp_path.iterdir())
+    folder.begin({})
+    folder.check()
+
+
+@pytest.mark.parametrize("step", ["check", "opened", "begin", "set_aside"])
 def test_a_folder_that_can_not_be_written_is_refused(step, folder, tmp_path):
-    steps = {"opened": lambda: folder.opened().__enter__(), "begin": lambda: folder.begin({}), "set_aside": None}
+    steps = {
+        "check": folder.check,
+        "opened": lambda: folder.opened().__enter__(),
+        "begin": lambda: folder.begin({}),
+        "set_aside": None,
+    }
     if step == "set_aside":
         folder.begin({})
     (tmp_path / ("superseded" if step == "set_aside" else "runs")).touch()

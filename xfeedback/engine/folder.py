@@ -1,5 +1,6 @@
 """A run's folder: what is in it, whether it is finished, and who is working in it."""
 
+import errno
 import fcntl
 import os
 import traceback
@@ -50,6 +51,18 @@ class RunFolder:
         """Return the result of a finished run, or None."""
         path = self.path / "result.json"
         return files.read_json(path) if path.exists() else None
+
+    def check(self) -> None:
+        """Find out, without making anything, whether the folder can be made or written.
+
+        Raises:
+            UserError: it can't.
+        """
+        place = next(place for place in (self.path, *self.path.parents) if place.exists())
+        if not place.is_dir():
+            raise unwritable(self.path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise unwritable(self.path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
     @contextmanager
     def opened(self) -> Iterator[None]:

@@ -50,6 +50,7 @@ def run_experiment(spec: RunSpec) -> Outcome:
     done = folder.result()
     if done is not None and not spec.force:
         return Outcome(status="skipped", folder=folder.path, record=done)
+    folder.check()
     check_devices(spec.trainer)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)

@@ -38,6 +38,9 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
 
     Where one method switched decoys on because it needs annotations, the others of the sweep get them too: rows of
     one table are trained on the same images. A cell that is asked for twice is run once.
+
+    Raises:
+        UserError: a cell's folder can't be written, or holds a damaged result.
     """
     planted = {spec.dataset.name for spec in specs if spec.decoys_planted}
     whole: dict[str, RunSpec] = {}
@@ -51,6 +54,8 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
             whole[spec.run], jobs[spec.run] = spec, position
             added |= {spec.run} if spec is not asked else set()
     pending = tuple(spec for spec in whole.values() if spec.force or RunFolder(spec).result() is None)
+    for spec in pending:
+        RunFolder(spec).check()
     return Plan(specs=tuple(whole.values()), jobs=jobs, pending=pending, decoys_added=frozenset(added))
 
 
