@@ -102,7 +102,7 @@ def test_models(name):
 
 
 def test_datasets_have_a_file_each():
-    assert choices("dataset") == sorted([*data.names(), "decoy_digits"])
+    assert choices("dataset") == sorted([*data.names(), "decoy_coco", "decoy_digits"])
 
 
 @pytest.mark.parametrize("name", data.names())
@@ -126,6 +126,12 @@ def _overrides(name: str) -> dict[str, str]:
 def test_decoy_digits_are_digits_with_a_label():
     changed = yaml.safe_load((CONF / "dataset" / "decoy_digits.yaml").read_text())["dataset"]
     assert changed == {"name": "digits", "label": "decoy_digits"}
+
+
+def test_decoy_coco_is_coco_with_patches_of_one_cell():
+    values = yaml.safe_load((CONF / "dataset" / "decoy_coco.yaml").read_text())
+    assert values["dataset"] == {"name": "coco", "label": "decoy_coco"}
+    assert DecoyConfig(name="corner", **values["decoy"]).code == "hue"
 
 
 @pytest.mark.parametrize("name", choices("decoy"))

@@ -96,7 +96,11 @@ def test_runs_that_differ_in_the_seed_share_their_cell(tmp_path):
 @pytest.mark.parametrize("dataset", choices("dataset"))
 @pytest.mark.parametrize("method", [*choices("method"), "[xbl,saliency_guided]"])
 def test_what_is_written_reads_back_to_the_same_run(dataset, method, tmp_path):
-    spec = composed(f"dataset={dataset}", f"method={method}", "logger=csv", "seed=3", f"paths.outputs={tmp_path}")
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+    root = [f"dataset.root={tmp_path}"] if dataset == "image_folder" else []
+    options = (f"dataset={dataset}", f"method={method}", "logger=csv", "seed=3", f"paths.outputs={tmp_path}/outputs")
+    spec = composed(*options, *root)
     RunFolder(spec).begin({})
     again = RunSpec.from_plain(yaml.safe_load((spec.folder / "config.yaml").read_text()))
     assert again.plain() == spec.plain()
