@@ -164,6 +164,12 @@ def test_batches_of_another_content(places, batch, message):
     assert "data_batch_2" in str(caught.value)
 
 
+@pytest.mark.parametrize("augment", ["crop_flip", "none"])
+def test_augmentation_is_a_choice(places, augment):
+    write_batches(places.extra[0] / "cifar-10-batches-py", SHORT)
+    assert cifar.read(config(augment=augment), places).augment == augment
+
+
 def test_jpeg_copy_is_in_official_order_and_cached(places, capsys):
     levels = write_jpeg(places.extra[0] / "CIFAR10-jpeg")
     before = sorted(places.extra[0].rglob("*"))

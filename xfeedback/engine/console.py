@@ -48,6 +48,8 @@ def ended(spec: RunSpec, outcome: "Outcome") -> None:
         word = "done" if outcome.status == "done" else "finished before (force=true runs it anew)"
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)
+        if record["stamps"]:
+            _OUT.print(f"  stamped: {', '.join(record['stamps'])}", markup=False)
         for note in record["notes"] if outcome.status == "done" else ():
             if note not in (*spec.notices, *outcome.said):
                 _OUT.print(f"  note: {note}", markup=False)

@@ -1,6 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009): 32x32 colour photographs of 10 classes, from whichever copy is at hand."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,11 +24,13 @@ class Config(DatasetConfig):
         source: ``official``: 50,000/10,000, 5,000 of them to validate (downloaded if need be); ``jpeg``: a lossy copy,
             40,000/5,000, the last 4,000 validate; ``subset``: official pixels, 7,051/1,017, all after the first 6,000
             validate; ``auto``: the first of these that is there, else a download.
+        augment: ``crop_flip``: shifts by up to 4 pixels and mirroring; training only.
         declared_sizes: sizes (training, test) of incomplete copies that are accepted and stamped.
     """
 
     name: Literal["cifar"] = "cifar"
     source: Literal["auto", "official", "jpeg", "subset"] = "auto"
+    augment: Literal["crop_flip", "none"] = "crop_flip"
     declared_sizes: tuple[tuple[int, ...], ...] = ((7051, 1017), (40000, 5000))
 
     def __post_init__(self) -> None:
@@ -43,6 +45,10 @@ def read(config: Config, places: Places) -> Source:
     Raises:
         UserError: the copy is missing or damaged, or downloading failed.
     """
+    return replace(_read(config, places), augment=config.augment)
+
+
+def _read(config: Config, places: Places) -> Source:
     if config.source == "jpeg":
         return _jpeg(config, places) or _nowhere("jpeg", cifar_jpeg.searched(places))
     shortened = None
@@ -59,7 +65,7 @@ def read(config: Config, places: Places) -> Source:
     if config.source == "subset":
         _nowhere("subset", cifar_batches.searched(places))
     cifar_batches.download(places)
-    return read(config, places)
+    return _read(config, places)
 
 
 def _jpeg(config: Config, places: Places) -> Source | None:

@@ -1,0 +1,59 @@
+"""Each experiment says how it is run, and every cell of its sweep is one that can work."""
+
+from itertools import product
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_dir
+
+from tests.conftest import ROOT
+from xfeedback.builder import plain_config
+from xfeedback.engine.spec import RunSpec
+
+EXPERIMENTS = ROOT / "conf" / "experiment"
+XBL = sorted(path.stem for path in (EXPERIMENTS / "xbl").glob("*.yaml"))
+
+
+def swept(name: str) -> dict[str, list[str]]:
+    params = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    return {key: str(values).split(",") for key, values in params.items()}
+
+
+def specs(name: str) -> list[RunSpec]:
+    params = {key: values for key, values in swept(name).items() if key != "seed"}
+    cells = []
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        for values in product(*params.values()):
+            overrides = [f"{key}={value}" for key, value in zip(params, values, strict=True)]
+            config = compose("config", overrides=[f"experiment={name}", *overrides])
+            cells.append(RunSpec.from_plain(plain_config(config)))
+    return cells
+
+
+@pytest.mark.parametrize("name", XBL)
+def test_the_header_says_how(name):
+    head = (EXPERIMENTS / "xbl" / f"{name}.yaml").read_text().split("defaults:")[0]
+    assert f"# command:  python run.py -m experiment=xbl/{name}\n" in head
+    assert all(f"\n# {word}" in head for word in ("hardware:", "time: ", "figures: "))
+
+
+@pytest.mark.parametrize("name", XBL)
+def test_cells(name):
+    """Plain once, whatever training is told; every other method once for each control; the number in the header."""
+    cells = specs(f"xbl/{name}")
+    params = swept(f"xbl/{name}")
+    controls = params["dataset.annotation.control"]
+    assert params["method"] == ["plain", "rrr", "xbl"]
+    assert controls[0] == "none"
+    assert len({cell.cell for cell in cells}) == 1 + 2 * len(controls)
+    runs = (1 + 2 * len(controls)) * len(params["seed"])
+    assert f"{runs} runs (plain once" in (EXPERIMENTS / "xbl" / f"{name}.yaml").read_text()
+
+
+def test_the_small_decoy_cifar_is_the_smoke_setting():
+    cell = specs("xbl/decoy_cifar")[0]
+    data, optimiser, trainer = cell.dataset, cell.optimiser, cell.trainer
+    assert (data.source, data.augment, data.annotation.center_box) == ("subset", "none", 16)  # type: ignore[attr-defined]
+    assert (cell.decoy.on, cell.decoy.code, cell.decoy.size, cell.model.name) == (True, "gray", 4, "gapnet_bn")
+    assert (optimiser.name, optimiser.lr, optimiser.schedule, optimiser.weight_decay) == ("adam", 0.004, "one_cycle", 0)
+    assert (trainer.max_epochs, trainer.batch_size, trainer.select_on) == (12, 128, "last")
