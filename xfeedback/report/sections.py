@@ -9,7 +9,7 @@ from xfeedback.report.collect import Run
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.svg import tag
-from xfeedback.report.tables import wide_metrics
+from xfeedback.report.tables import cell, detail_metrics, headline_metrics
 from xfeedback.report.words import fixed, is_best, judge, mean_text, problems, status_verdict
 
 _PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "variant", "stamps, notes")
@@ -17,7 +17,7 @@ _PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "vari
 
 def results(group: Group, baseline: str, slots: Mapping[str, int]) -> str:
     """The sortable main table: means with intervals, seeds, and the verdict on the headline accuracy."""
-    metrics, headline = wide_metrics(group), group.headline
+    metrics, headline = headline_metrics(group), group.headline
     heads = [_sortable("method", ""), *(_metric_head(name) for name in metrics), _sortable("n", "seeds")]
     if headline:
         heads.append(
@@ -25,7 +25,26 @@ def results(group: Group, baseline: str, slots: Mapping[str, int]) -> str:
         )
     body = "".join(_result_row(row, group, metrics, baseline, slots) for row in group.rows)
     table = tag("table", tag("thead", tag("tr", "".join(heads))) + tag("tbody", body), class_="results sortable")
-    return tag("div", table, class_="scroll")
+    return tag("div", table, class_="scroll") + _details(group)
+
+
+def _details(group: Group) -> str:
+    """The metrics that the main table has no column for, a line each, folded away."""
+    metrics = detail_metrics(group)
+    if not metrics:
+        return ""
+    heads = "".join(tag("th", escape(text), scope="col") for text in ("metric", *(row.label for row in group.rows)))
+    lines = []
+    for name in metrics:
+        title = tag("th", escape(describe(name).title) + tag("small", escape(name)), scope="row")
+        lines.append(tag("tr", title + "".join(tag("td", _detail(row, group, name)) for row in group.rows)))
+    table = tag("table", tag("thead", tag("tr", heads)) + tag("tbody", "".join(lines)), class_="metrics")
+    return tag("details", tag("summary", "All metrics") + tag("div", table, class_="scroll"))
+
+
+def _detail(row: Row, group: Group, name: str) -> str:
+    text = escape(cell(row, name, first=False))
+    return tag("strong", text) if is_best(row, group, name) else text
 
 
 def missing(group: Group) -> str:

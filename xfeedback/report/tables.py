@@ -58,13 +58,19 @@ def headline_metrics(group: Group) -> list[str]:
     return [name for name in wide_metrics(group) if describe(name).is_view or name in shown]
 
 
+def detail_metrics(group: Group) -> list[str]:
+    """What the tables for people have no column for, shown a line each below them."""
+    shown = headline_metrics(group)
+    return [name for name in wide_metrics(group) if name not in shown]
+
+
 def markdown(comparison: Comparison) -> str:
     """All groups as Markdown tables with their findings, what is missing, and where the runs lie."""
     parts = ["# Comparison", ""]
     for group in comparison.groups:
         parts += [f"## {group.dataset}, {group.model}", ""]
         parts += [f"{sentence}  " for sentence in findings(group, comparison.baseline)] + [""]
-        parts += [*_markdown_table(group), ""]
+        parts += [*_markdown_table(group), "", *_markdown_details(group), ""]
         parts += [f"- **{_escape(row.label)}** {_escape(line)}" for row in group.rows for line in problems(row)]
         parts += [f"Stamps: {', '.join(group.stamps)}.", ""] if group.stamps else [""]
     parts += [NOTE, bold_note(comparison.baseline), "", "## Runs", ""]
@@ -127,8 +133,23 @@ def _number(value: float) -> str:
     return f"{value:.6g}"
 
 
+def _markdown_details(group: Group) -> list[str]:
+    """The remaining metrics, a line each, a column for each row of the table."""
+    metrics = detail_metrics(group)
+    if not metrics:
+        return []
+    lines = [
+        _line(["metric", *(_escape(row.label) for row in group.rows)]),
+        _line(["---", *["---:"] * len(group.rows)]),
+    ]
+    for name in metrics:
+        texts = [(cell(row, name, False), is_best(row, group, name)) for row in group.rows]
+        lines.append(_line([f"{name}{_unit(name)}", *(f"**{t}**" if best else t for t, best in texts)]))
+    return lines
+
+
 def _markdown_table(group: Group) -> list[str]:
-    metrics = wide_metrics(group)
+    metrics = headline_metrics(group)
     lines = [
         _line(["method", *(f"{name}{_unit(name)}" for name in metrics), "n"]),
         _line(["---", *["---:"] * (len(metrics) + 1)]),
