@@ -6,14 +6,23 @@ Names are imported when first used: options alone need neither torch nor Lightni
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xfeedback.feedback.options import FeedbackConfig, OptimiserConfig
+from xfeedback.feedback.options import FeedbackConfig, OptimiserConfig, WeightedConfig
 
 if TYPE_CHECKING:
     from xfeedback.feedback.base import Feedback, View
     from xfeedback.feedback.module import FeedbackModule, PresetModule
     from xfeedback.feedback.step import Step
 
-__all__ = ["Feedback", "FeedbackConfig", "FeedbackModule", "OptimiserConfig", "PresetModule", "Step", "View"]
+__all__ = [
+    "Feedback",
+    "FeedbackConfig",
+    "FeedbackModule",
+    "OptimiserConfig",
+    "PresetModule",
+    "Step",
+    "View",
+    "WeightedConfig",
+]
 
 _HOMES = {"Feedback": "base", "View": "base", "FeedbackModule": "module", "PresetModule": "module", "Step": "step"}
 

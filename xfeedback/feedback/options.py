@@ -24,6 +24,21 @@ class FeedbackConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WeightedConfig(FeedbackConfig):
+    """Options of a feedback with one weight; 0 switches it off.
+
+    Attributes:
+        weight: factor of its term.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.weight >= 0, "weight", self.weight, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class OptimiserConfig:
     """How the weights move.
 

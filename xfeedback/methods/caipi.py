@@ -10,25 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from xfeedback.config import require
-from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
+from xfeedback.feedback import Feedback, PresetModule, Step, View, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
-class CAIPIConfig(FeedbackConfig):
+class CAIPIConfig(WeightedConfig):
     """Options of CAIPI.
 
     Attributes:
         weight: of a counterexample, relative to its image.
     """
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class CAIPIFeedback(Feedback):

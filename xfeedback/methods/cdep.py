@@ -10,28 +10,21 @@ import torch
 from torch import Tensor, nn
 from torch.fx import Graph
 
-from xfeedback.config import require
 from xfeedback.errors import UserError
 from xfeedback.explain.decomposition import Pair, decompose, traced
-from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
+from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.models.running import mode
 from xfeedback.precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDEPConfig(FeedbackConfig):
+class CDEPConfig(WeightedConfig):
     """Options of CDEP.
 
     Attributes:
         weight: factor of the penalty.
     """
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class CDEPFeedback(Feedback):

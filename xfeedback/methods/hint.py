@@ -8,26 +8,19 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from xfeedback.config import require
-from xfeedback.feedback import Feedback, PresetModule, Step
+from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.cam import CamConfig, CamFeedback
 from xfeedback.feedback.regions import right_region
 from xfeedback.losses import disagreement, min_max, upsampled
 
 
 @dataclass(frozen=True, kw_only=True)
-class HINTConfig(CamConfig):
+class HINTConfig(CamConfig, WeightedConfig):
     """Options of HINT.
 
     Attributes:
         weight: factor of the penalty.
     """
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class HINTFeedback(CamFeedback):

@@ -10,25 +10,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from xfeedback.config import require
-from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
+from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.losses import right_reasons
 
 
 @dataclass(frozen=True, kw_only=True)
-class RBRConfig(FeedbackConfig):
+class RBRConfig(WeightedConfig):
     """Options of RBR.
 
     Attributes:
         weight: factor of the penalty.
     """
-
-    weight: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class RBRFeedback(Feedback):

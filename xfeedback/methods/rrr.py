@@ -8,9 +8,8 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from xfeedback.config import require
 from xfeedback.explain import Output
-from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
+from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.losses import right_reasons
 
@@ -22,7 +21,7 @@ TARGETS: dict[str, tuple[Output, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RRRConfig(FeedbackConfig):
+class RRRConfig(WeightedConfig):
     """Options of RRR.
 
     Attributes:
@@ -33,10 +32,6 @@ class RRRConfig(FeedbackConfig):
 
     weight: float = 10.0
     target: Literal["sum_log_prob", "true_class", "cross_entropy"] = "sum_log_prob"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class RRRFeedback(Feedback):

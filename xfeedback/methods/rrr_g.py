@@ -8,27 +8,21 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from xfeedback.config import require
-from xfeedback.feedback import Feedback, PresetModule, Step
+from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.cam import CamConfig, CamFeedback
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.losses import min_max, right_reasons, upsampled
 
 
 @dataclass(frozen=True, kw_only=True)
-class RRRGConfig(CamConfig):
+class RRRGConfig(CamConfig, WeightedConfig):
     """Options of RRR-G.
 
     Attributes:
         weight: factor of the penalty.
     """
 
-    weight: float = 1.0
     cam_class: Literal["label", "pred"] = "pred"
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
 class RRRGFeedback(CamFeedback):
