@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.cli.command import DIGITS, Ended, listing, run
 
@@ -29,7 +30,7 @@ def refuse(cwd: Path, *options: str, **extra: str) -> Ended:
     [
         (["method=xlb"], "unknown method 'xlb'. Did you mean 'xbl'? Choices: "),
         (["method=[xbl,plian]"], "unknown method 'plian'. Did you mean 'plain'?"),
-        (["dataset=cifra"], "unknown dataset 'cifra'. Did you mean 'cifar'? Choices: cifar, "),
+        (["dataset=cifra"], "unknown dataset 'cifra'. Did you mean 'cifar'? Choices: "),
         (["model=gapnett"], "unknown model 'gapnett'. Did you mean 'gapnet'?"),
         (["trainer.max_epoch=3"], "unknown option 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"),
         (["method=xbl", "method.xbl.cexp=3"], "Did you mean 'method.xbl.c_exp'?"),
@@ -117,3 +118,20 @@ def test_a_failure_in_training_ends_with_one_line_and_leaves_the_reason(tmp_path
     (folder,) = (tmp_path / "outputs" / "runs").iterdir()
     kept = {path.name for path in folder.iterdir()}
     assert kept == {".lock", "config.yaml", "provenance.json", "error.json"}
+
+
+def test_a_mask_that_does_not_fit_is_one_line_and_trains_nothing(tmp_path):
+    for name in ("cat", "dog"):
+        for i in range(5):
+            (tmp_path / "mine" / "images" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (20, 20), i).save(tmp_path / "mine" / "images" / name / f"{i}.png")
+    asked = ("dataset=image_folder", f"dataset.root={tmp_path / 'mine'}", "method=xbl")
+    ended = run(*asked, cwd=tmp_path)
+    assert ended.code == 2
+    assert "object_mask=center" in ended.line
+    (tmp_path / "mine" / "masks" / "cat").mkdir(parents=True)
+    Image.new("L", (21, 20), 255).save(tmp_path / "mine" / "masks" / "cat" / "0.png")
+    ended = run(*asked, cwd=tmp_path)
+    assert ended.code == 2
+    assert "masks/cat/0.png is 21x20" in ended.last
+    assert not list(tmp_path.glob("outputs/runs/*/result.json"))
