@@ -19,10 +19,10 @@ from tests.cli.command import (
     wait_for,
 )
 
-PLAIN = (*DIGITS, "trainer.max_epochs=12")
+PLAIN = (*DIGITS, "trainer.max_epochs=60")
 TWO = (
     *DIGITS,
-    "trainer.max_epochs=7",
+    "trainer.max_epochs=60",
     "method=[xbl,saliency_guided]",
     "method.xbl.warmup_epochs=2",
     "method.xbl.ramp_epochs=2",
@@ -33,7 +33,7 @@ SELECTING = (
     "dataset=mnist",
     "decoy=corner",
     "model=mnist_cnn",
-    "trainer.max_epochs=6",
+    "trainer.max_epochs=40",
     "trainer.batch_size=64",
     "optimiser=sgd",
     "optimiser.schedule=one_cycle",
@@ -70,7 +70,7 @@ def test_selected_weights_and_dropout_killed_resume_to_the_same_bits(finished, k
     seen = measured(only_run(tmp_path))
     assert seen == measured(only_run(finished(*options)))
     values = [line["val/random"] for line in seen["history"]]
-    assert seen["selected"] == ("val/random", values.index(max(values)), 24)
+    assert seen["selected"] == ("val/random", values.index(max(values)), 160)
 
 
 def test_a_full_disk_and_a_damaged_checkpoint_cost_an_epoch_each(finished, killed, tmp_path):
@@ -97,7 +97,7 @@ def test_a_full_disk_and_a_damaged_checkpoint_cost_an_epoch_each(finished, kille
     again = run(*PLAIN, cwd=tmp_path)
     assert again.code == 0, again.err
     assert measured(folder) == measured(only_run(finished(*PLAIN)))
-    assert len(measured(folder)["history"]) == 12
+    assert len(measured(folder)["history"]) == 60
     damage = f"checkpoint {newest.name} is damaged; the one before it is used"
     assert read(folder)["notes"] == [damage, f"resumed from {older.name}"]
     assert damage in again.out
