@@ -90,12 +90,25 @@ def _limit(size: int) -> None:
 def started(*arguments: str, cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """Start the command line; it is killed at the end of the block if it still runs."""
     pipe = subprocess.PIPE
-    process = subprocess.Popen(command(*arguments), cwd=cwd, env=environment(), stdout=pipe, stderr=pipe, text=True)
+    process = subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - the tests start no threads
+    )
     try:
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def _heed_interrupts() -> None:
+    """A shell starts background jobs with SIGINT ignored, and children inherit that; a person's terminal does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(found: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60) -> Any:
