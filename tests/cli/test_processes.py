@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tests.cli.command import measured, only_run, read, run
-from tests.cli.test_resume import PLAIN
+from tests.cli.command import DIGITS, measured, only_run, read, run
+
+PLAIN = (*DIGITS, "trainer.max_epochs=12")
 
 TOLERANCE = 2e-4
 """Largest difference of a weight after 48 steps. Sums over a batch are rounded in another order, and Adam divides by
