@@ -141,6 +141,39 @@ def test_forms_that_need_the_wrong_region_say_so(form):
         term(small_cam(), batch, distance=form, edge_index="own")
 
 
+def test_balanced_scale_makes_both_losses_weigh_the_same_when_training_starts():
+    """The ratio of sums over the training set, worked out batch by batch; the network stays as it is."""
+    feedback, network, loader = tiny.feedback("xbl", scale="balanced"), tiny.network(), tiny.batches()
+    assert isinstance(feedback, XBLFeedback)
+    assert feedback.config.c_exp == 1
+    before = tiny.state(network)
+    feedback.prepare(network, tiny.batch().x[:1])
+    feedback.phase_start(network, Phase(name="0", train=loader, val={}))
+    assert network.training
+    tiny.assert_same_bits(tiny.state(network), before)
+    network.eval()
+    ce = distance = 0.0
+    for batch in loader:
+        cam = evaluation_cam(network, "features", batch.x, batch.y, kind="prob", guided=True)
+        region = F.adaptive_max_pool2d(batch.mask[:, None].float(), 8)[:, 0] > 0
+        ce += F.cross_entropy(network(batch.x), batch.y, reduction="sum").item()
+        distance += distance_aware(cam, distance_to_region(region), region.flatten(1).any(1))[0].sum().item()
+    assert feedback.balance.item() == pytest.approx(ce / distance, rel=1e-5)
+
+
+def test_balanced_scale_multiplies_the_term():
+    network, batch = small_cam(), annotated()
+    feedback, step = stepped(network, batch, scale="balanced")
+    feedback.balance.fill_(3.0)
+    expected = 3 * term(network, batch, c_exp=1.0)
+    torch.testing.assert_close(feedback.penalty(step)["distance"], expected, rtol=1e-12, atol=0)
+
+
+def test_balanced_scale_of_the_released_distance_is_refused():
+    with pytest.raises(ValueError, match="scale=balanced must be fixed for distance=released"):
+        XBLConfig(variant="released", scale="balanced")
+
+
 def released(**options: Any) -> dict[str, Any]:
     return {"variant": "released", "edge_index": "own", **options}
 

@@ -24,8 +24,9 @@ from xfeedback.losses import (
     mean_distance,
     pool_mask,
 )
-from xfeedback.losses.distance import Metric, Norm
+from xfeedback.losses.distance import EPS, Metric, Norm
 from xfeedback.losses.released_distance import edge_distances, resized_mask, run_edges
+from xfeedback.models.running import mode
 from xfeedback.types import Batch, Phase
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -52,6 +53,8 @@ class XBLConfig(CamConfig):
         metric: distance between cells.
         norm_d: what distances are divided by.
         mask_to_grid: when a cell of the grid belongs to the object.
+        scale: ``balanced``: c_exp is in units of the cross-entropy's sum over the explanation loss's sum, as both stand
+            over the training set when training starts; c_exp is then 1 by default.
         edge_index: whose object edges ``released`` measures to: of the training image at the sample's position in the
             batch, as released, or its own.
     """
@@ -66,10 +69,13 @@ class XBLConfig(CamConfig):
     metric: Metric = "euclid"
     norm_d: Norm = "diag"
     mask_to_grid: Literal["any", "area50"] = "any"
+    scale: Literal["fixed", "balanced"] = "fixed"
     edge_index: Literal["in_batch", "own"] = "in_batch"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.scale == "balanced" and self.c_exp is None:
+            object.__setattr__(self, "c_exp", 1.0)
         for name, value in PRESETS[self.variant].items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -79,6 +85,8 @@ class XBLConfig(CamConfig):
         for name in ("c_exp", "c_cls"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(self.cam_norm == "none" or scaled, "cam_norm", self.cam_norm, f"none for distance={self.distance}")
+        fixed = self.distance != "released" or self.scale == "fixed"
+        require(fixed, "scale", self.scale, "fixed for distance=released")
 
 
 class XBLFeedback(CamFeedback):
@@ -89,10 +97,13 @@ class XBLFeedback(CamFeedback):
     strength_option = "c_exp"
     annotation = "mask"
     config: XBLConfig
+    balance: Tensor
 
     def __init__(self, config: XBLConfig | None = None) -> None:
         super().__init__(config)
         self._first: Tensor | None = None
+        if self.config.scale == "balanced":
+            self.register_buffer("balance", torch.ones(()))
         if self.config.distance == "released":
             self.stamps = ("explanation_gradient: none",)
 
@@ -109,8 +120,9 @@ class XBLFeedback(CamFeedback):
         return super().prepare(network, example)
 
     def phase_start(self, network: nn.Module, phase: Phase) -> None:
-        """For ``edge_index=in_batch``: keep the object edges of as many first training images as a batch has."""
-        del network
+        """Look at the training set: at both losses for ``scale=balanced``, at the first edges for ``in_batch``."""
+        if self.config.scale == "balanced":
+            self.balance.copy_(self._balanced(network, phase))
         if self.config.distance != "released" or self.config.edge_index == "own":
             return
         size, seen = 0, {}
@@ -127,17 +139,34 @@ class XBLFeedback(CamFeedback):
         """Return ``{"distance": c_exp * L_exp}``; equations (6) to (8)."""
         if self.config.distance == "released":
             return {"distance": self.strength(step.epoch) * self._released(step)}
-        cam = self.cam(step)
-        region = self._on_grid(right_region(step.batch, self.name), cam)
-        counts = region.flatten(1).any(1)
-        values, alive = self._values(step.batch, cam, region, counts)
+        values, counts, alive = self._values(step)
         step.reports["xbl/annotated_share"] = counts.float().mean()
         step.reports["xbl/dead_share"] = (counts & ~alive).float().mean()
         term = self.strength(step.epoch) * values.sum() / alive.sum().clamp_min(1)
+        term = term * self.balance if self.config.scale == "balanced" else term
         self.report_ratio(step, term)
         return {"distance": term}
 
-    def _values(self, batch: Batch, cam: Tensor, region: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
+    def _balanced(self, network: nn.Module, phase: Phase) -> Tensor:
+        """Return the sum of the cross-entropy over the sum of l, over the training set in evaluation mode."""
+        device = next(network.parameters()).device
+        sums = torch.zeros(2, dtype=torch.float64, device=device)
+        with mode(network, training=False):
+            for number, batch in enumerate(phase.train):
+                step = Step(network, batch.to(device), seed=0, position=(phase.name, 0, number), layers=self.layers)
+                sums += torch.stack([step.losses.detach().sum(), self._values(step)[0].detach().sum()]).double()
+        ce, distance = sums
+        return torch.where(distance > 0, ce / distance.clamp_min(EPS), 1.0)
+
+    def _values(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Return l, whether the sample is annotated, and v, each ``(B,)``."""
+        cam = self.cam(step)
+        region = self._on_grid(right_region(step.batch, self.name), cam)
+        counts = region.flatten(1).any(1)
+        values, alive = self._losses(step.batch, cam, region, counts)
+        return values, counts, alive
+
+    def _losses(self, batch: Batch, cam: Tensor, region: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
         """Return l and v of each sample; equations (7) and (9) to (11)."""
         if self.config.cam_norm == "max":
             cam = max_normalised(cam)
