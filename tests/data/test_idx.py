@@ -43,6 +43,13 @@ def test_shortened_set_is_stamped_and_a_tenth_validates(places):
     np.testing.assert_array_equal(source.test.x[:, 0], arrays[2])
 
 
+def test_half_scale_spans_minus_one_to_one(places):
+    write_idx(places.root / "MNIST/raw")
+    source = mnist.read(config(scale="half"), places)
+    black, white = ((value - source.mean[0]) / source.std[0] for value in (0.0, 1.0))
+    assert (black, white) == (-1, 1)
+
+
 def test_undeclared_size_names_both_counts(places):
     write_idx(places.root / "MNIST/raw")
     with pytest.raises(UserError, match=r"40 training and 20 test .*60000 and 10000.*declared_sizes=.*40,20"):

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,9 +29,11 @@ class IdxConfig(DatasetConfig):
 
     Attributes:
         declared_sizes: sizes (training, test) of shortened sets that are accepted and stamped ``subset``.
+        scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``).
     """
 
     declared_sizes: tuple[tuple[int, ...], ...] = ()
+    scale: Literal["standard", "half"] = "standard"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,8 +80,8 @@ def read(config: IdxConfig, places: Places, spec: IdxSet) -> Source:
         val=val,
         test=test,
         class_names=spec.class_names,
-        mean=(spec.mean,),
-        std=(spec.std,),
+        mean=(spec.mean if config.scale == "standard" else 0.5,),
+        std=(spec.std if config.scale == "standard" else 0.5,),
         object_mask="foreground",
         center_box={"gray": 20, "hue": 20},
         stamps=stamps,
