@@ -1,0 +1,140 @@
+"""Texts as ids: the tokeniser, the vocabulary, padding, cutting, rationales."""
+
+import numpy as np
+import pytest
+
+from xfeedback.data.text import (
+    PADDING,
+    SEPARATOR,
+    UNKNOWN,
+    Text,
+    TextConfig,
+    class_names,
+    encode,
+    marked,
+    tokens,
+    vocabulary,
+)
+from xfeedback.errors import UserError
+
+VOCABULARY = ("[PAD]", "[UNK]", "[SEP]", "a", "good", "film", "is", "this")
+
+
+def config(**options):
+    return TextConfig(name="any", **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("It's a GOOD film!", ["it's", "a", "good", "film", "!"]),
+        ("  don\u2019t ...stop\n", ["don\u2019t", ".", ".", ".", "stop"]),
+        ("Où? 日本 3.5", ["où", "?", "日本", "3", ".", "5"]),
+        ("one [SEP] two", ["one", "[SEP]", "two"]),
+        ("", []),
+        (" \t\n", []),
+    ],
+)
+def test_words(text, expected):
+    assert [token for token, _ in tokens(text, "words", lower=True)] == expected
+
+
+def test_whitespace_keeps_tokens_as_they_are():
+    assert [t for t, _ in tokens("wo n't  Stop.", "whitespace", lower=False)] == ["wo", "n't", "Stop."]
+
+
+@pytest.mark.parametrize("tokeniser", ["words", "whitespace"])
+def test_ranges_are_those_of_the_text_even_where_lower_case_is_longer(tokeniser):
+    text = "İstanbul'da İyi film."
+    found = tokens(text, tokeniser, lower=True)
+    assert [text[start:end].lower() for _, (start, end) in found] == [token for token, _ in found]
+
+
+def test_vocabulary_has_the_commonest_first_and_ties_in_alphabetical_order():
+    texts = [["b", "a", "c"], ["c", "a", "b", "[SEP]"], ["c", "d"]]
+    assert vocabulary(texts, 1, None)[3:] == ("c", "a", "b", "d")
+    assert vocabulary(texts, 2, None)[3:] == ("c", "a", "b")
+    assert vocabulary(texts, 1, 5)[3:] == ("c", "a")
+
+
+def test_encode_pads_at_the_end_and_cuts():
+    texts = [Text(text="This is a strange film", label="x"), Text(text="good", label="x")]
+    arrays = encode(texts, config(), VOCABULARY, 4)
+    assert arrays["x"].tolist() == [[7, 6, 3, UNKNOWN], [4, PADDING, PADDING, PADDING]]
+    assert not arrays["annotated"].any()
+
+
+@pytest.mark.parametrize("text", ["", "   "])
+def test_an_empty_text_is_one_unknown_token(text):
+    assert encode([Text(text=text, label="x")], config(), VOCABULARY, 3)["x"].tolist() == [[UNKNOWN, 0, 0]]
+
+
+def test_pairs_keep_their_separator():
+    arrays = encode([Text(text="good [SEP] film", label="x")], config(), VOCABULARY, 3)
+    assert arrays["x"].tolist() == [[4, SEPARATOR, 5]]
+
+
+def test_a_rationale_marks_every_token_it_touches_and_no_separator():
+    text = "this is good [SEP] film"
+    item = Text(text=text, label="x", rationale=((text.index("ood"), len(text) - 3),))
+    arrays = encode([item], config(), VOCABULARY, 6)
+    assert arrays["mask"].tolist() == [[False, False, True, False, True, False]]
+    assert arrays["annotated"].tolist() == [True]
+
+
+def test_a_rationale_ends_where_its_range_ends():
+    item = Text(text="this is good", label="x", rationale=((0, 4), (8, 12)))
+    assert encode([item], config(), VOCABULARY, 3)["mask"].tolist() == [[True, False, True]]
+
+
+def test_a_rationale_that_is_cut_off_is_no_annotation():
+    item = Text(text="this is good", label="x", rationale=((8, 12),))
+    arrays = encode([item], config(), VOCABULARY, 2)
+    assert arrays["annotated"].tolist() == [False]
+
+
+def test_marked_tokens_become_ranges():
+    assert marked("a  bc d", [True, False, True], "here") == ((0, 1), (6, 7))
+    with pytest.raises(UserError, match="row 3: the rationale marks 2 tokens, and the text has 3 between blanks"):
+        marked("a b c", [True, False], "row 3")
+
+
+def test_marks_per_blank_serve_another_tokeniser():
+    """'good.' is marked as one token between blanks, and is two words."""
+    text = "A good. film"
+    item = Text(text=text, label="x", rationale=marked(text, [False, True, False], ""))
+    arrays = encode([item], config(tokeniser="words"), VOCABULARY, 5)
+    assert arrays["mask"].tolist() == [[False, True, True, False, False]]
+
+
+def test_a_label_that_training_never_saw_is_refused():
+    train = [Text(text="a", label="neg"), Text(text="b", label="pos")]
+    assert class_names(train, [("test", train)]) == ("neg", "pos")
+    with pytest.raises(UserError, match="the test texts have the label 'neutral', which no training text has"):
+        class_names(train, [("test", [Text(text="c", label="neutral")])])
+
+
+def test_one_label_is_no_task():
+    with pytest.raises(UserError, match=r"have 1 label\(s\)"):
+        class_names([Text(text="a", label="x")], [])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"max_length": 0}, "max_length=0 must be 1 or more"),
+        ({"min_count": 0}, "min_count=0 must be 1 or more"),
+        ({"max_size": 3}, "max_size=3 must be 4 or more"),
+        ({"split_seed": -1}, "split_seed=-1 must be 0 or more"),
+    ],
+)
+def test_impossible_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        config(**options)
+
+
+def test_padding_is_zero_and_ids_fit_the_vocabulary():
+    arrays = encode([Text(text="good film this", label="x")], config(), VOCABULARY, 8)
+    assert arrays["x"].dtype == np.int64
+    assert arrays["x"].max() < len(VOCABULARY)
+    assert (arrays["x"][0, 3:] == 0).all()
