@@ -16,13 +16,13 @@ class Batch:
     """One batch of any data set.
 
     Attributes:
-        x: inputs: images and spectrograms ``(B, C, H, W)``, series ``(B, T, F)``, token ids ``(B, L)``.
+        x: inputs: images and spectrograms ``(B, C, H, W)``, series ``(B, T, F)``, ids of tokens ``(B, L)`` int64.
         y: class labels ``(B,)``, int64.
         index: position of each sample in its data set ``(B,)``, int64.
         mask: where the right evidence lies, bool ``(B, H, W)`` (series ``(B, T, F)``, text ``(B, L)``), or None.
         wrong: where known wrong evidence lies (a decoy), same shape as ``mask``, or None.
         annotated: whether the sample's ``mask`` counts ``(B,)``, bool, or None when there are no annotations.
-        valid: real positions as against padding, or None.
+        valid: real positions as against padding, bool ``(B, T)`` or ``(B, L)``; None where all are real.
     """
 
     x: Tensor

@@ -47,10 +47,10 @@ def foreground(part: Part) -> NDArray:
 
 
 def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
-    """Read the masks of the official training and test set, each ``(M, H, W)`` bool, M above every index.
+    """Read the masks of the official training and test set, each ``(M, ...)`` bool, M above every index.
 
     Raises:
-        UserError: the file is missing or damaged, or its arrays don't fit the images.
+        UserError: the file is missing or damaged, or its arrays don't fit the samples.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -58,7 +58,7 @@ def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"cannot read the masks of dataset.annotation.file={path}: {error}. It must be an .npz file with the "
-            "arrays 'train' and 'test' of shape (images, height, width)."
+            "arrays 'train' and 'test' of shape (images, height, width), (series, time, features) or (texts, tokens)."
         ) from error
     parts = {"train": [source.train, *([source.val] if source.val else [])], "test": [source.test]}
     for name, array in masks.items():
@@ -67,11 +67,12 @@ def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
 
 
 def _fit(path: Path, name: str, array: NDArray, parts: list[Part]) -> None:
-    needed, shape = 1 + max(int(p.index.max()) for p in parts), parts[0].x.shape[2:]
+    needed, x = 1 + max(int(p.index.max()) for p in parts), parts[0].x
+    shape = x.shape[2:] if x.ndim == 4 else x.shape[1:]
     if array.dtype.kind not in "bui" or array.shape[1:] != shape or len(array) < needed:
         raise UserError(
             f"{path}: array '{name}' is {array.dtype} {array.shape}, but must be whole numbers of shape "
-            f"({needed}, {shape[0]}, {shape[1]}): one mask per image of the official set, in its order."
+            f"({', '.join(map(str, (needed, *shape)))}): one mask per sample of the official set, in its order."
         )
 
 
@@ -84,4 +85,4 @@ def masks_of(kind: str, split: str, part: Part, file: Mapping[str, NDArray]) -> 
     if kind in ("center", "complement"):
         return None, np.ones(len(part.y), dtype=bool)
     mask = foreground(part) if kind == "foreground" else file["test" if split == "test" else "train"][part.index]
-    return mask, np.asarray(mask.any(axis=(1, 2)))
+    return mask, np.asarray(mask.reshape(len(mask), -1).any(1))

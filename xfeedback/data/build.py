@@ -13,6 +13,7 @@ from xfeedback.data.options import AnnotationConfig, DatasetConfig
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
 from xfeedback.errors import UserError
+from xfeedback.kinds import WORDS
 
 
 def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int) -> Task:
@@ -25,16 +26,19 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
         seed: the run's seed, which the decoys' corners and colours depend on.
 
     Raises:
-        UserError: options that don't fit the images.
+        UserError: options that don't fit the samples.
+        TypeError: the data set's options and its reader don't agree on the kind of its inputs.
     """
+    if config.kind != source.kind:
+        raise TypeError(f"{type(config).__module__}.Config must say: kind: ClassVar[Kind] = '{source.kind}'")
     source = limit(config, source)
-    height, width = source.train.x.shape[2:]
     kind = annotation.resolve(config.annotation, decoys.on, source.object_mask)
-    side = config.annotation.center_box or source.center_box[decoys.code]
+    if source.kind != "image":
+        _refuse_what_images_need(config, source, decoys, kind)
     file = annotation.read_masks(Path(config.annotation.file), source) if config.annotation.file else {}
     patches, colours = _decoy_tables(source, decoys) if decoys.on else (None, None)
 
-    frame = annotation.box(side, height, width) if kind == "center" else None
+    frame = _frame(config.annotation, source, decoys) if kind == "center" else None
 
     def split(name: str, part: Part) -> Split:
         draws = decoy.draw(seed, name, part.index, len(source.class_names)) if decoys.on else None
@@ -45,6 +49,8 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
     return Task(
         name=task_name(config, decoys),
         class_names=source.class_names,
+        kind=source.kind,
+        vocabulary=source.vocabulary,
         mean=source.mean,
         std=source.std,
         augment=source.augment,
@@ -62,8 +68,28 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
     )
 
 
+def _refuse_what_images_need(config: DatasetConfig, source: Source, decoys: DecoyConfig, mask: str) -> None:
+    """Refuse options that act on pixels where inputs are no images."""
+    given = {
+        f"decoy={decoys.name}": decoys.on,
+        f"dataset.augment={source.augment}": source.augment != "none",
+        f"dataset.annotation.object_mask={mask}": mask in ("center", "foreground", "complement"),
+        f"dataset.annotation.noise={config.annotation.noise}": config.annotation.noise in ("box", "wrong"),
+        f"dataset.annotation.control={config.annotation.control}": config.annotation.control
+        in ("torus", "random_cells"),
+    }
+    for option, there in given.items():
+        if there:
+            raise UserError(f"{option} is for images, and {config.name} holds {WORDS[source.kind]}: leave it out.")
+
+
+def _frame(config: AnnotationConfig, source: Source, decoys: DecoyConfig) -> NDArray:
+    height, width = source.train.x.shape[2:]
+    return annotation.box(config.center_box or source.center_box[decoys.code], height, width)
+
+
 def limit(config: DatasetConfig, source: Source) -> Source:
-    """Keep at most ``limit_train`` training and ``limit_test`` validation and test images, and stamp it."""
+    """Keep at most ``limit_train`` training and ``limit_test`` validation and test samples, and stamp it."""
     stamps = list(source.stamps)
     train, val, test = source.train, source.val, source.test
     if config.limit_train is not None and config.limit_train < len(train.y):
@@ -118,6 +144,7 @@ def _split(
         mask=None if mask is None else torch.from_numpy(mask),
         wrong=None if part.wrong is None or annotated is None else torch.from_numpy(part.wrong),
         annotated=None if annotated is None else torch.from_numpy(annotated),
+        valid=None if part.valid is None else torch.from_numpy(part.valid),
         corner=None if draws is None else torch.from_numpy(draws.corner),
         shown=shown,
     )

@@ -47,15 +47,17 @@ class Painter:
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """All images of one split on one device.
+    """All samples of one split on one device.
 
     Attributes:
-        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1].
+        x: images ``(N, C, H, W)``, uint8 or float32 in [0, 1]; series ``(N, T, F)`` float32; texts ``(N, L)`` int64.
         y, index: ``(N,)`` int64.
-        mean, std: ``(C, 1, 1)`` float32.
-        mask: right evidence per image ``(N, H, W)`` bool, moved with the image; or None.
+        mean, std: ``(C, 1, 1)`` or ``(F,)`` float32; None for texts, which are not normalised.
+        valid: real positions as against padding ``(N, T)`` or ``(N, L)`` bool; None: all. Padded steps of series become
+            0, the mean, and no evidence lies in padding.
+        mask: right evidence per sample, bool: ``(N, H, W)``, moved with the image, ``(N, T, F)`` or ``(N, L)``; or None.
         fixed: ``mask`` stays in the frame instead.
-        wrong: wrong evidence per image beside the decoy ``(N, H, W)`` bool, moved with the image; or None.
+        wrong: wrong evidence per sample beside the decoy, likewise; or None.
         told: where the batch says that the decoy is ``(N, H, W)`` bool; None: where it is.
         frame: right evidence of all images ``(H, W)`` bool, fixed in the frame; or None.
         annotated: ``(N,)`` bool, or None without annotations. With neither ``mask`` nor ``frame``, right evidence is
@@ -66,8 +68,9 @@ class Samples:
     x: Tensor
     y: Tensor
     index: Tensor
-    mean: Tensor
-    std: Tensor
+    mean: Tensor | None
+    std: Tensor | None
+    valid: Tensor | None = None
     mask: Tensor | None = None
     fixed: bool = False
     wrong: Tensor | None = None
@@ -83,6 +86,13 @@ class Samples:
         """Return the samples with every tensor on ``device``."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{n: v.to(device) for n, v in values.items() if isinstance(v, Tensor | Painter)})
+
+    def normalised(self, x: Tensor, valid: Tensor | None) -> Tensor:
+        """Return inputs ``(B, ...)`` as networks see them; ``valid`` ``(B, T)``."""
+        if self.mean is None or self.std is None:
+            return x
+        x = (x - self.mean) / self.std
+        return x if valid is None else x.masked_fill(~valid[..., None], 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +112,12 @@ class DeviceLoader:
     """Batches of one view of a split; one pass is one epoch, the last partial batch is kept.
 
     Args:
-        samples: the images, on their device.
-        batch_size: images per step over all processes together.
+        samples: all of the split, on their device.
+        batch_size: samples per step over all processes together.
         view: which decoy view, or ``"clean"``.
         seed: the run's seed for order and augmentation; None: the given order and no augmentation.
-        augment: ``crop_flip`` or ``none``.
-        balanced: draw every class equally often; an epoch has as many images as the set.
+        augment: ``crop_flip`` (images) or ``none``.
+        balanced: draw every class equally often; an epoch has as many samples as the set.
         shard: this process's share of each batch.
     """
 
@@ -184,20 +194,22 @@ class DeviceLoader:
         wrong = _moved(data.wrong, rows, change)
         if change is not None:
             x = change(x)
-        if not x.is_floating_point():
+        if x.dtype == torch.uint8:
             x = x.float().div_(255)
         patch = None if data.painter is None else data.painter.patches[data.painter.corner[rows]]
         if data.painter is not None and patch is not None and self.view != "clean":
             x = data.painter(x, rows, patch, self.view)
         patch = patch if data.told is None else data.told[rows]
         wrong = wrong if patch is None or self.view == "clean" else patch if wrong is None else patch | wrong
+        valid = None if data.valid is None else data.valid[rows]
         return Batch(
-            x=(x - data.mean) / data.std,
+            x=data.normalised(x, valid),
             y=data.y[rows],
             index=data.index[rows],
-            mask=self._right(rows, mask, patch, wrong),
-            wrong=wrong,
+            mask=_real(self._right(rows, mask, patch, wrong), valid),
+            wrong=_real(wrong, valid),
             annotated=None if data.annotated is None else data.annotated[rows],
+            valid=valid,
         )
 
     def _right(self, rows: Tensor, mask: Tensor | None, patch: Tensor | None, wrong: Tensor | None) -> Tensor | None:
@@ -216,6 +228,11 @@ def _moved(mask: Tensor | None, rows: Tensor, change: CropFlip | None) -> Tensor
         return None
     chosen = mask.index_select(0, rows)
     return chosen if change is None else change(chosen[:, None])[:, 0]
+
+
+def _real(region: Tensor | None, valid: Tensor | None) -> Tensor | None:
+    """A region without padding: ``(B, T, F)`` with ``(B, T)``, ``(B, L)`` with ``(B, L)``."""
+    return region if region is None or valid is None else region & (valid if region.ndim == 2 else valid[..., None])
 
 
 def balanced_order(y: Tensor, numbers: Generator) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from xfeedback.config import require
+from xfeedback.kinds import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +22,8 @@ class AnnotationConfig:
             the decoy; ``file``: masks from ``file``. ``auto``: the data set's own masks where it has some, else its
             own choice when it has decoys, else no annotation.
         center_box: side of the box in pixels; None: the data set's own choice.
-        file: an ``.npz`` with arrays ``train`` and ``test`` ``(N, H, W)``, one mask per image in official order,
-            nonzero = object; an empty mask means "not annotated".
+        file: an ``.npz`` with arrays ``train`` and ``test`` ``(N, H, W)``, for series ``(N, T, F)`` and texts
+            ``(N, L)``, one mask per sample in official order, nonzero = object; an empty mask means "not annotated".
         fraction: share of the annotated training images that keep their annotation.
         noise: ``box``: the bounding box of each mask; ``half``: its upper half; ``wrong``: moved by half the image.
         control: ``shuffled``: each image gets another image's annotation; ``shuffled_in_class``: of its own class;
@@ -72,9 +73,11 @@ class DatasetConfig:
         limit_train: train on at most this many images, a stratified choice that is the same for every seed.
         limit_test: validate and test on at most this many images each, chosen likewise.
         annotation: which pixels count as right evidence.
+        kind: what the inputs are, as in the :class:`~xfeedback.data.source.Source` that its reader returns.
         plants_decoys: whether ``decoy=auto`` may plant decoys when a method needs annotations and there are none.
     """
 
+    kind: ClassVar[Kind] = "image"
     plants_decoys: ClassVar[bool] = True
     name: str
     label: str | None = None

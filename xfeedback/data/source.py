@@ -2,11 +2,13 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+
+from xfeedback.kinds import Kind
 
 SPLIT_SEED = 0
 """Validation sets and subsets are the same for every run: their draws never depend on the run's seed."""
@@ -14,15 +16,17 @@ SPLIT_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Some images of one official set.
+    """Some samples of one official set.
 
     Attributes:
-        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1].
+        x: images ``(N, C, H, W)``, uint8 or float32 in [0, 1]; series ``(N, T, F)`` float32, not yet normalised, any
+            number where they are padded; texts ``(N, L)`` int64, ids of tokens with 0 for padding.
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
-        mask: the data set's own right evidence ``(N, H, W)`` bool, or None.
-        wrong: its own wrong evidence ``(N, H, W)`` bool, or None.
-        annotated: whether an image has any ``(N,)`` bool; None without masks.
+        mask: the data set's own right evidence, bool: ``(N, H, W)``, series ``(N, T, F)``, texts ``(N, L)``; or None.
+        wrong: its own wrong evidence, likewise, or None.
+        annotated: whether a sample has any ``(N,)`` bool; None without masks.
+        valid: which steps of series are real ``(N, T)`` bool; None: all. Texts need none.
     """
 
     x: NDArray
@@ -31,6 +35,7 @@ class Part:
     mask: NDArray | None = None
     wrong: NDArray | None = None
     annotated: NDArray | None = None
+    valid: NDArray | None = None
 
     def take(self, rows: NDArray) -> "Part":
         """Return the part with only ``rows``."""
@@ -45,12 +50,14 @@ class Source:
     Attributes:
         train, val, test: its splits; ``val`` and ``train`` both index the official training set.
         class_names: one per class.
-        mean, std: per channel, for the normalisation of images in [0, 1].
+        kind: what the inputs are.
+        mean, std: for the normalisation: per channel of images in [0, 1], per feature of series; empty for texts.
+        vocabulary: of texts: the token of each id; id 0 is padding.
         augment: what training does to images.
         balanced_sampling: whether training draws every class equally often.
         balanced_accuracy: whether accuracy is the mean over the classes.
         object_mask, center_box: the default annotation, ``own`` always and others when decoys are on; the box per
-            decoy code in pixels.
+            decoy code in pixels, images only.
         stamps: what must stand beside every result, e.g. ``subset``.
         fingerprint: SHA-256 of the content.
     """
@@ -59,13 +66,15 @@ class Source:
     val: Part | None
     test: Part
     class_names: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    kind: Kind = "image"
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    vocabulary: tuple[str, ...] = ()
     augment: Literal["none", "crop_flip"] = "none"
     balanced_sampling: bool = False
     balanced_accuracy: bool = False
-    object_mask: Literal["own", "foreground", "center"]
-    center_box: Mapping[str, int]
+    object_mask: Literal["own", "foreground", "center", "none"] = "none"
+    center_box: Mapping[str, int] = field(default_factory=dict)
     stamps: tuple[str, ...] = ()
     fingerprint: str
 

@@ -9,21 +9,24 @@ from torch import Tensor
 from xfeedback.data.decoy import DecoyConfig
 from xfeedback.data.device import DeviceLoader, Painter, Samples, Shard
 from xfeedback.errors import UserError
+from xfeedback.kinds import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Some images, on the CPU.
+    """Some samples, on the CPU.
 
     Attributes:
-        x: ``(N, C, H, W)``, uint8 or float32 in [0, 1], without decoys.
+        x: images ``(N, C, H, W)``, uint8 or float32 in [0, 1], without decoys; series ``(N, T, F)`` float32, not
+            normalised; texts ``(N, L)`` int64.
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
-        mask: object pixels of each image ``(N, H, W)`` bool, or None.
+        mask: object pixels of each image ``(N, H, W)`` bool, cells ``(N, T, F)``, tokens ``(N, L)``; or None.
         fixed: the masks stay in the frame when the images are moved.
-        wrong: known wrong evidence of each image beside the decoy ``(N, H, W)`` bool, or None.
+        wrong: known wrong evidence of each sample beside the decoy, likewise, or None.
         told: where training is told that the decoy is ``(N, H, W)`` bool; None: where it is.
-        annotated: whether the image's annotation counts ``(N,)`` bool, or None without annotations.
+        annotated: whether the sample's annotation counts ``(N,)`` bool, or None without annotations.
+        valid: which steps of series are real ``(N, T)`` bool, or None: all.
         corner: which corner the decoy takes ``(N,)`` int64, or None without decoys.
         shown: the class whose colour the decoy shows ``(N,)`` int64, by view; empty without decoys.
     """
@@ -36,6 +39,7 @@ class Split:
     wrong: Tensor | None = None
     told: Tensor | None = None
     annotated: Tensor | None = None
+    valid: Tensor | None = None
     corner: Tensor | None = None
     shown: Mapping[str, Tensor] = field(default_factory=dict)
 
@@ -50,8 +54,11 @@ class Task:
     Attributes:
         name: as it stands in tables, e.g. ``decoy_digits``.
         class_names: one per class.
-        in_shape: ``(C, H, W)``.
-        mean, std: per channel, of the normalisation ``(x - mean) / std`` with x in [0, 1].
+        kind: what the inputs are.
+        in_shape: of one input: ``(C, H, W)``, ``(T, F)`` or ``(L,)``.
+        mean, std: of the normalisation ``(x - mean) / std``: per channel with x in [0, 1], per feature of series;
+            empty for texts.
+        vocabulary: the token of each id of texts; id 0 is padding.
         augment: ``none`` or ``crop_flip`` (training only).
         balanced_sampling: training draws every class equally often.
         balanced_accuracy: accuracy is the mean over the classes.
@@ -65,6 +72,8 @@ class Task:
 
     name: str
     class_names: tuple[str, ...]
+    kind: Kind = "image"
+    vocabulary: tuple[str, ...] = ()
     mean: tuple[float, ...]
     std: tuple[float, ...]
     augment: str
@@ -87,9 +96,9 @@ class Task:
         return len(self.class_names)
 
     @property
-    def in_shape(self) -> tuple[int, int, int]:
-        """``(C, H, W)`` of one image."""
-        return self.train.x.shape[1], self.train.x.shape[2], self.train.x.shape[3]
+    def in_shape(self) -> tuple[int, ...]:
+        """``(C, H, W)`` of one image, ``(T, F)`` of one series, ``(L,)`` of one text."""
+        return tuple(self.train.x.shape[1:])
 
     @property
     def has_annotations(self) -> bool:
@@ -102,7 +111,7 @@ class Task:
         """Return the loader of the training set: decoys show the class.
 
         Args:
-            batch_size: images per step over all ``world`` processes together, so results don't depend on their number.
+            batch_size: samples per step over all ``world`` processes together, so results don't depend on their number.
             device: where the set lives and batches are made.
             seed: the run's seed, for order and augmentation.
             rank: which process this is.
@@ -151,12 +160,14 @@ class Task:
         painter = None
         if split.corner is not None and self.patches is not None and self.colours is not None:
             painter = Painter(patches=self.patches, colours=self.colours, corner=split.corner, shown=split.shown)
+        shape = (-1, 1, 1) if self.kind == "image" else (-1,)
         return Samples(
             x=split.x,
             y=split.y,
             index=split.index,
-            mean=torch.tensor(self.mean).view(-1, 1, 1),
-            std=torch.tensor(self.std).view(-1, 1, 1),
+            mean=torch.tensor(self.mean).view(shape) if self.mean else None,
+            std=torch.tensor(self.std).view(shape) if self.std else None,
+            valid=split.x != 0 if self.kind == "text" else split.valid,
             mask=split.mask,
             fixed=split.fixed,
             wrong=split.wrong,
