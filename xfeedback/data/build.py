@@ -145,6 +145,7 @@ def _split(
         wrong=None if part.wrong is None or annotated is None else torch.from_numpy(part.wrong),
         annotated=None if annotated is None else torch.from_numpy(annotated),
         valid=None if part.valid is None else torch.from_numpy(part.valid),
+        group=None if part.group is None else torch.from_numpy(part.group),
         corner=None if draws is None else torch.from_numpy(draws.corner),
         shown=shown,
     )

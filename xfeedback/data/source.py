@@ -27,6 +27,7 @@ class Part:
         wrong: its own wrong evidence, likewise, or None.
         annotated: whether a sample has any ``(N,)`` bool; None without masks.
         valid: which steps of series are real ``(N, T)`` bool; None: all. Texts need none.
+        group: samples that belong together, e.g. of one speaker ``(N,)`` int64, or None.
     """
 
     x: NDArray
@@ -36,6 +37,7 @@ class Part:
     wrong: NDArray | None = None
     annotated: NDArray | None = None
     valid: NDArray | None = None
+    group: NDArray | None = None
 
     def take(self, rows: NDArray) -> "Part":
         """Return the part with only ``rows``."""

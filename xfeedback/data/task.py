@@ -27,6 +27,7 @@ class Split:
         told: where training is told that the decoy is ``(N, H, W)`` bool; None: where it is.
         annotated: whether the sample's annotation counts ``(N,)`` bool, or None without annotations.
         valid: which steps of series are real ``(N, T)`` bool, or None: all.
+        group: samples that belong together, e.g. of one speaker ``(N,)`` int64, or None.
         corner: which corner the decoy takes ``(N,)`` int64, or None without decoys.
         shown: the class whose colour the decoy shows ``(N,)`` int64, by view; empty without decoys.
     """
@@ -40,6 +41,7 @@ class Split:
     told: Tensor | None = None
     annotated: Tensor | None = None
     valid: Tensor | None = None
+    group: Tensor | None = None
     corner: Tensor | None = None
     shown: Mapping[str, Tensor] = field(default_factory=dict)
 
