@@ -13,7 +13,7 @@ from xfeedback.report.collect import collect
 from xfeedback.report.findings import findings
 from xfeedback.report.metrics import ordered
 from xfeedback.report.rows import Comparison, build
-from xfeedback.report.tables import COLUMNS, long_csv
+from xfeedback.report.tables import COLUMNS, long_csv, markdown
 from xfeedback.report.words import is_best, judge, signed
 
 GOLDEN = """\
@@ -194,6 +194,50 @@ def test_findings_come_from_the_numbers(tmp_path):
         "plain loses 2.0 points once decoys are random (92.0 % to 90.0 %).",
         "One seed only on random decoys, so no interval: xbl 90.0 % (+0.0).",
     ]
+
+
+def _measured(root, *rows):
+    for cell, by_seed in rows:
+        for seed, value in enumerate(by_seed):
+            write_run(root, cell, seed, maps=False, metrics={"acc/test": value})
+
+
+def test_bold_is_adjusted_for_the_number_of_rows(tmp_path):
+    """One row at p = 0.035 is bold; beside five that show nothing it is not."""
+    rows = (Cell("plain"), (50.0, 50.0, 50.0)), (Cell("xbl"), (51.0, 52.0, 51.5))
+    _measured(tmp_path / "two", *rows)
+    (group,) = _comparison(tmp_path / "two").groups
+    assert group.rows[1].differences["acc/test"].p_value == pytest.approx(0.0351, abs=1e-4)
+    assert [is_best(row, group, "acc/test") for row in group.rows] == [False, True]
+    more = [(Cell("rrr", {"lam": n}), (49.0, 51.0, 50.0 + n / 10)) for n in range(5)]
+    _measured(tmp_path / "many", *rows, *more)
+    (group,) = _comparison(tmp_path / "many").groups
+    assert not any(is_best(row, group, "acc/test") for row in group.rows)
+
+
+def test_controls_are_named_apart_and_missing_seeds_are_counted(tmp_path):
+    control = Cell("xbl", {"told": "torus"}, stamps=("annotation.control=torus",))
+    rows = [
+        (Cell("plain"), (50.0, 50.0, 50.0)),
+        (Cell("xbl"), (70.0, 71.0, 72.0)),
+        (control, (60.0, 61.0, 62.0)),
+        (Cell("rrr"), (50.0, 51.0, 53.0)),
+    ]
+    _measured(tmp_path, *rows)
+    (group,) = _comparison(tmp_path).groups
+    text = "\n".join(findings(group, "plain"))
+    assert "Better than plain on the test set: xbl (told=-) 71.0 %" in text
+    assert "Controls that are better than plain too: xbl (told=torus) 61.0 %" in text
+    assert "No difference from plain shown on the test set: rrr 51.3 % (+1.3 [-2.5, 5.1]; about 13 seeds would" in text
+
+
+def test_ranks_over_several_data_sets(tmp_path):
+    for dataset, lead in (("digits", 70.0), ("mnist", 40.0)):
+        rows = (Cell("plain", dataset=dataset), (50.0, 51.0)), (Cell("xbl", dataset=dataset), (lead, lead + 1))
+        _measured(tmp_path, *rows)
+    comparison = _comparison(tmp_path)
+    assert comparison.ranks == {"plain": 1.5, "xbl": 1.5}
+    assert "Mean rank over the 2 tables (1 = best): plain 1.50, xbl 1.50." in markdown(comparison)
 
 
 def test_metric_order_and_signs():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from xfeedback.report.stats import bootstrap, paired_difference, summarise
+from xfeedback.report.stats import bootstrap, holm, mean_ranks, paired_difference, seeds_needed, summarise
 
 VALUES = [93.1, 94.7, 92.2, 93.9, 95.0]
 
@@ -42,6 +42,56 @@ def test_paired_difference_equals_scipy_and_uses_shared_seeds_only():
     assert (found.interval.low, found.interval.high) == pytest.approx((interval.low, interval.high), abs=1e-9)
     assert found.apart_from_zero == (expected.pvalue < 0.05)
     assert paired_difference({0: 1.0}, {1: 1.0}) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_p_value_equals_scipy(n):
+    values = [value - 93 for value in VALUES[:n]]
+    assert summarise(values).p_value == pytest.approx(scipy_stats.ttest_1samp(values, 0).pvalue, rel=1e-9)
+
+
+def test_p_value_of_values_that_are_all_alike():
+    assert summarise([2.0, 2.0]).p_value == 0
+    assert summarise([0.0, 0.0]).p_value == 1
+    assert summarise([2.0]).p_value is None
+
+
+def test_holm_rejects_what_the_step_down_procedure_rejects():
+    """Step down by hand: compare the k-th smallest p with alpha / (m - k), stop at the first that is larger."""
+    numbers = np.random.default_rng(5)
+    for _ in range(200):
+        p_values = {str(i): float(p) for i, p in enumerate(numbers.beta(0.3, 2, size=6))}
+        rejected = set()
+        for position, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+            if p_values[name] > 0.05 / (6 - position):
+                break
+            rejected.add(name)
+        assert {name for name, p in holm(p_values).items() if p <= 0.05} == rejected
+
+
+def test_seeds_needed_reach_the_power_in_a_simulation():
+    difference = summarise([0.2, 1.0, 1.8, 0.4, 1.6])
+    needed = seeds_needed(difference)
+    assert needed is not None
+    drawn = np.random.default_rng(1).normal(difference.mean, difference.sd, size=(20_000, needed))
+    shown = scipy_stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
+    assert 0.8 - 0.01 < shown.mean() < 0.95
+    fewer = drawn[:, : needed - 1]
+    assert (scipy_stats.ttest_1samp(fewer, 0, axis=1).pvalue < 0.05).mean() < 0.8 + 0.01
+
+
+def test_seeds_needed_of_nothing_to_go_by():
+    assert seeds_needed(summarise([1.0])) is None
+    assert seeds_needed(summarise([1.0, -1.0])) is None
+    assert seeds_needed(summarise([1.0, 1.0])) == 2
+    assert seeds_needed(summarise([1.0, -0.999])) is None
+
+
+def test_mean_ranks_equal_scipy():
+    tables = [dict(zip("abcd", row, strict=True)) for row in [(1.0, 3.0, 3.0, 2.0), (5.0, 4.0, 2.0, 2.0)]]
+    expected = np.mean([scipy_stats.rankdata([-v for v in table.values()]) for table in tables], axis=0)
+    assert list(mean_ranks(tables).values()) == pytest.approx(expected)
+    assert mean_ranks([]) == {}
 
 
 def test_bootstrap_agrees_with_scipy():

@@ -1,8 +1,10 @@
 """What a comparison found, in plain sentences made from measured values only."""
 
+from collections.abc import Callable
+
 from xfeedback.report.metrics import Metric, describe
 from xfeedback.report.rows import Group, Row
-from xfeedback.report.stats import paired_difference
+from xfeedback.report.stats import Summary, paired_difference, seeds_needed
 from xfeedback.report.words import fixed, span
 
 _READS_DECOY = 20.0
@@ -18,15 +20,17 @@ def findings(group: Group, baseline: str) -> list[str]:
     sentences = [_baseline_sentence(group.baseline, name)] if group.baseline else []
     others = [row for row in group.rows if name in row.summaries and not row.is_baseline]
     compared = [row for row in others if name in row.differences]
-    apart = [row for row in compared if row.differences[name].apart_from_zero]
+    apart = [row for row in compared if row.differs(name)]
     better = sorted((r for r in apart if r.differences[name].mean > 0), key=lambda r: -r.differences[name].mean)
     worse = [row for row in apart if row.differences[name].mean < 0]
     single = [row for row in compared if row.differences[name].interval is None]
     open_ = [row for row in compared if row not in apart and row not in single]
     title = _on(describe(name))
-    sentences += [f"Better than {baseline} {title}: {_listed(better, name)}."] if better else []
+    methods, controls = ([row for row in better if row.is_control is kind] for kind in (False, True))
+    sentences += [f"Better than {baseline} {title}: {_listed(methods, name)}."] if methods else []
+    sentences += [f"Controls that are better than {baseline} too: {_listed(controls, name)}."] if controls else []
     sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
-    sentences += [f"No difference from {baseline} shown {title}: {_listed(open_, name)}."] if open_ else []
+    sentences += [f"No difference from {baseline} shown {title}: {_listed(open_, name, _needed)}."] if open_ else []
     sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
     alone = [row for row in others if row not in compared]
     sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
@@ -54,7 +58,7 @@ def _explanation_sentence(group: Group, better: list[Row]) -> list[str]:
     base, name = group.baseline, "explanation/inside"
     if base is None or name not in base.summaries:
         return []
-    rows = [row for row in better if row.differences.get(name) is not None and row.differences[name].apart_from_zero]
+    rows = [row for row in better if row.differs(name)]
     if not rows:
         return []
     parts = [f"{row.label} {fixed(row.summaries[name].mean)} %" for row in rows]
@@ -68,8 +72,14 @@ def _missing(group: Group) -> list[str]:
     return [f"Not finished: {named}."] if lost else []
 
 
-def _listed(rows: list[Row], name: str) -> str:
-    return _some([_with_numbers(row, name) for row in rows])
+def _listed(rows: list[Row], name: str, more: Callable[[Summary], str] = lambda _: "") -> str:
+    return _some([_with_numbers(row, name, more) for row in rows])
+
+
+def _needed(difference: Summary) -> str:
+    """How many seeds it would take, where that is known and more than there are."""
+    seeds = seeds_needed(difference)
+    return f"; about {seeds} seeds would show it" if seeds is not None and seeds > difference.n else ""
 
 
 def _some(texts: list[str]) -> str:
@@ -77,10 +87,10 @@ def _some(texts: list[str]) -> str:
     return ", ".join(texts[:_LISTED] + more)
 
 
-def _with_numbers(row: Row, name: str) -> str:
+def _with_numbers(row: Row, name: str, more: Callable[[Summary], str]) -> str:
     difference = row.differences.get(name)
     text = f"{row.label} {fixed(row.summaries[name].mean)} %"
-    return text if difference is None else f"{text} ({span(difference)})"
+    return text if difference is None else f"{text} ({span(difference)}{more(difference)})"
 
 
 def _on(metric: Metric) -> str:

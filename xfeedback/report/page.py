@@ -12,7 +12,7 @@ from xfeedback.report.plots import curve_keys, curves, points
 from xfeedback.report.rows import Comparison, Group
 from xfeedback.report.sections import missing, options, provenance, results
 from xfeedback.report.svg import tag
-from xfeedback.report.tables import NOTE, bold_note, headline_metrics
+from xfeedback.report.tables import NOTE, bold_note, headline_metrics, ranks_note
 
 _SLOTS = 8
 _FOLDER = Path(__file__).parent
@@ -31,7 +31,8 @@ def page(comparison: Comparison, evidence: Mapping[tuple[str, str], Evidence]) -
         _group(group, evidence[group.dataset, group.model], comparison, slots, n)
         for n, group in enumerate(comparison.groups)
     ]
-    body = [_header(title, comparison), *groups, _footer(comparison)]
+    ranks = tag("p", escape(ranks_note(comparison)), class_="facts") if comparison.ranks else ""
+    body = [_header(title, comparison), ranks, *groups, _footer(comparison)]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

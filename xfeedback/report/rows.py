@@ -8,9 +8,10 @@ from xfeedback.errors import unknown
 from xfeedback.report.cells import cell_of, differing, fingerprint, flatten, labels
 from xfeedback.report.collect import Run
 from xfeedback.report.metrics import STEP_RATIO, STEP_TIME, headline, ordered
-from xfeedback.report.stats import Summary, paired_difference, summarise
+from xfeedback.report.stats import CONFIDENCE, Summary, holm, mean_ranks, paired_difference, summarise
 
 PLAIN = "plain"
+_CONTROLS = ("annotation.control=", "annotation.noise=", "control")
 _RANK = {"done": 2, "failed": 1, "unfinished": 0}
 Values = Mapping[str, Mapping[int, float]]
 
@@ -25,6 +26,7 @@ class Row:
         values: finished values by metric and seed.
         summaries: mean, sd and interval by metric.
         differences: paired difference to the baseline row by metric; empty without one and for the baseline itself.
+        p_values: of the differences' t-tests by metric, adjusted after Holm for the number of rows of the group.
     """
 
     dataset: str
@@ -38,6 +40,7 @@ class Row:
     values: Values = field(default_factory=dict)
     summaries: Mapping[str, Summary] = field(default_factory=dict)
     differences: Mapping[str, Summary] = field(default_factory=dict)
+    p_values: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def done(self) -> tuple[Run, ...]:
@@ -48,6 +51,15 @@ class Row:
     def stamps(self) -> tuple[str, ...]:
         """Stamps of any run of this row, without repeats."""
         return tuple(dict.fromkeys(stamp for run in self.runs for stamp in run.stamps))
+
+    def differs(self, metric: str) -> bool:
+        """Whether it differs from the baseline at 5 % after adjustment for the number of rows."""
+        return self.p_values.get(metric, 1.0) < 1 - CONFIDENCE
+
+    @property
+    def is_control(self) -> bool:
+        """Whether it stands here to be beaten: false annotations or explanations, or plain training at equal time."""
+        return any(stamp.startswith(_CONTROLS) for stamp in self.stamps)
 
     @property
     def count(self) -> str:
@@ -121,6 +133,21 @@ class Comparison:
         """The runs of all rows."""
         return [run for row in self.rows for run in row.runs]
 
+    @property
+    def ranks(self) -> dict[str, float]:
+        """Mean rank by label over the groups' headline accuracies (1 = best), of the rows that all groups have.
+
+        Empty for a single group: there is nothing to rank over.
+        """
+        named = [(group, group.headline) for group in self.groups]
+        tables = [
+            {row.label: row.summaries[name].mean for row in group.rows if name in row.summaries}
+            for group, name in named
+            if name is not None
+        ]
+        ranks = mean_ranks(tables) if len(tables) > 1 else {}
+        return dict(sorted(ranks.items(), key=lambda item: item[1])) if len(ranks) > 1 else {}
+
 
 def build(runs: Sequence[Run], *, baseline: str = PLAIN, warnings: Iterable[str] = ()) -> Comparison:
     """Group ``runs`` and compute every summary and every difference to ``baseline``.
@@ -156,7 +183,21 @@ def _group(
         for key, found in cells.items()
     ]  # fmt: skip
     rows = [replace(row, values=_values(row)) for row in sorted(rows, key=lambda row: not row.is_baseline)]
-    return Group(dataset=dataset, model=model, rows=tuple(_finished(row, rows) for row in rows))
+    return Group(dataset=dataset, model=model, rows=_adjusted([_finished(row, rows) for row in rows]))
+
+
+def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows with their p-values, adjusted over the rows metric by metric."""
+    raw: dict[str, dict[str, float]] = {}
+    for position, row in enumerate(rows):
+        for metric, difference in row.differences.items():
+            if difference.p_value is not None:
+                raw.setdefault(metric, {})[str(position)] = difference.p_value
+    adjusted = {metric: holm(p_values) for metric, p_values in raw.items()}
+    return tuple(
+        replace(row, p_values={metric: found[str(at)] for metric, found in adjusted.items() if str(at) in found})
+        for at, row in enumerate(rows)
+    )
 
 
 def _one_per_seed(runs: Sequence[Run], notes: list[str]) -> tuple[Run, ...]:

@@ -13,9 +13,11 @@ from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+from scipy.special import nctdtr, stdtr, stdtrit
 
 CONFIDENCE = 0.95
+POWER = 0.8
+"""Chance of showing a difference that is there, for :func:`seeds_needed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,15 @@ class Summary:
         """Whether the interval exists and excludes zero; meant for differences."""
         return self.interval is not None and not self.interval.contains(0.0)
 
+    @property
+    def p_value(self) -> float | None:
+        """Two-sided p of Student's test of the mean against 0, or None for a single value; meant for differences."""
+        if self.sd is None:
+            return None
+        if self.sd == 0:
+            return float(self.mean == 0)
+        return 2 * float(stdtr(self.n - 1, -abs(self.mean) * sqrt(self.n) / self.sd))
+
 
 def summarise(values: Sequence[float]) -> Summary:
     """Mean, sd and 95 % Student interval of independent ``values`` (n,).
@@ -86,6 +97,60 @@ def paired_difference(ours: Mapping[int, float], baseline: Mapping[int, float]) 
     """
     shared = sorted(ours.keys() & baseline.keys())
     return summarise([ours[seed] - baseline[seed] for seed in shared]) if shared else None
+
+
+def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+    """Adjust p-values for being several (Holm 1979): each at most alpha keeps the family-wise error at most alpha.
+
+    >>> holm({"a": 0.01, "b": 0.04, "c": 0.03})
+    {'a': 0.03, 'c': 0.06, 'b': 0.06}
+    """
+    adjusted: dict[str, float] = {}
+    largest = 0.0
+    for position, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        largest = max(largest, min(1.0, (len(p_values) - position) * p_values[name]))
+        adjusted[name] = largest
+    return adjusted
+
+
+def seeds_needed(difference: Summary, *, limit: int = 1000) -> int | None:
+    """Seeds at which a paired t-test shows a difference of this size and spread with a chance of 80 %.
+
+    Taken at its face value, the difference found: a planning figure, not a promise.
+
+    Returns:
+        2 or more; None for a single seed, a difference of 0, or more than ``limit``.
+    """
+    if difference.sd is None or difference.mean == 0:
+        return None
+    if difference.sd == 0:
+        return 2
+    effect = abs(difference.mean) / difference.sd
+    return next((n for n in range(2, limit + 1) if _power(effect, n) >= POWER), None)
+
+
+def _power(effect: float, n: int) -> float:
+    """Chance that a two-sided paired t-test of ``n`` pairs shows a difference of ``effect`` standard deviations."""
+    critical = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    return 1 - float(nctdtr(n - 1, effect * sqrt(n), critical))
+
+
+def mean_ranks(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean rank of each name over several tables of values (1 = the largest; ties share their ranks' mean).
+
+    Only names that every table has are ranked.
+
+    >>> mean_ranks([{"a": 90, "b": 80}, {"a": 70, "b": 70, "c": 99}])
+    {'a': 1.25, 'b': 1.75}
+    """
+    shared = [name for name in tables[0] if all(name in table for table in tables)] if tables else []
+    ranks: dict[str, float] = dict.fromkeys(shared, 0.0)
+    for table in tables:
+        for name in shared:
+            above = sum(table[other] > table[name] for other in shared)
+            ties = sum(table[other] == table[name] for other in shared)
+            ranks[name] += (above + (ties + 1) / 2) / len(tables)
+    return ranks
 
 
 def bootstrap(

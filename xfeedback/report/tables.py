@@ -24,8 +24,17 @@ NOTE = "Mean over seeds ± half the width of its 95 % Student interval; a single
 def bold_note(baseline: str) -> str:
     """What bold means, for the foot of a table."""
     return (
-        f"Bold: the best mean, where its difference from {baseline}, paired by seed, has a 95 % interval apart from 0."
+        f"Bold: the best mean, where it differs from {baseline} at 5 % (t-test paired by seed, adjusted for the number "
+        "of rows after Holm)."
     )
+
+
+def ranks_note(comparison: Comparison) -> str:
+    """The mean ranks over several data sets and models in one line; empty where there is nothing to rank over."""
+    if not comparison.ranks:
+        return ""
+    listed = ", ".join(f"{label} {rank:.2f}" for label, rank in comparison.ranks.items())
+    return f"Mean rank over the {len(comparison.groups)} tables (1 = best): {listed}."
 
 
 def long_csv(comparison: Comparison) -> str:
@@ -73,7 +82,7 @@ def markdown(comparison: Comparison) -> str:
         parts += [*_markdown_table(group), "", *_markdown_details(group), ""]
         parts += [f"- **{_escape(row.label)}** {_escape(line)}" for row in group.rows for line in problems(row)]
         parts += [f"Stamps: {', '.join(group.stamps)}.", ""] if group.stamps else [""]
-    parts += [NOTE, bold_note(comparison.baseline), "", "## Runs", ""]
+    parts += [*filter(None, [_escape(ranks_note(comparison))]), NOTE, bold_note(comparison.baseline), "", "## Runs", ""]
     for row in comparison.rows:
         folders = ", ".join(f"`{run.name}`" for run in row.runs)
         parts.append(f"- {_escape(row.label)} ({row.dataset}, {row.model}): {folders}")
@@ -89,6 +98,7 @@ def terminal(comparison: Comparison) -> Stack:
         parts += [_item(f"stamped: {', '.join(group.stamps)}", "yellow")] if group.stamps else []
         parts += [_item(sentence, "") for sentence in findings(group, comparison.baseline)]
         parts.append(Text(""))
+    parts += [Text(note) for note in filter(None, [ranks_note(comparison)])]
     parts.append(Text(f"{NOTE} {bold_note(comparison.baseline)}", style="dim"))
     parts += [Text(f"warning: {line}", style="yellow") for line in comparison.warnings]
     return Stack(*parts)

@@ -82,10 +82,10 @@ def mean_text(summary: Summary, metric: Metric) -> str:
 
 
 def is_best(row: Row, group: Group, metric: str) -> bool:
-    """Whether ``row`` leads in ``metric`` and its difference to the baseline has an interval apart from zero."""
+    """Whether ``row`` leads in ``metric`` and differs from the baseline at 5 % after Holm's adjustment."""
     better = describe(metric).better
     difference = row.differences.get(metric)
-    if better is None or metric.startswith("cost/") or difference is None or not difference.apart_from_zero:
+    if better is None or metric.startswith("cost/") or difference is None or not row.differs(metric):
         return False
     sign = 1 if better == "higher" else -1
     means = [sign * other.summaries[metric].mean for other in group.rows if metric in other.summaries]
