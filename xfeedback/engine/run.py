@@ -89,11 +89,12 @@ def load_task(spec: RunSpec) -> Task:
 
 def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
     """Build the network and put the methods' feedbacks on it: one method's own LightningModule, or the common host."""
-    network = models.build(spec.model, task.in_shape, task.n_classes, spec.seed)
+    inputs: dict[str, Any] = {"kind": task.kind, "vocabulary": task.vocabulary}
+    network = models.build(spec.model, task.in_shape, task.n_classes, spec.seed, **inputs)
     feedbacks = [methods.feedback_class(name)(config) for name, config in spec.methods.items()]
     host: dict[str, Any] = {
         "optimiser": spec.optimiser,
-        "example": torch.zeros(1, *task.in_shape),
+        "example": models.example(task.in_shape, task.kind),
         "seed": spec.seed,
         "channels_last": spec.trainer.channels_last,
         "val_names": list(task.val_loaders(spec.evaluation.batch_size, "cpu")),

@@ -14,6 +14,7 @@ from xfeedback.data.options import DatasetConfig
 from xfeedback.engine.options import NOT_IDENTITY, EvaluationConfig, LoggerConfig, PathsConfig, TrainerConfig
 from xfeedback.errors import UserError, unknown
 from xfeedback.feedback.options import FeedbackConfig, OptimiserConfig
+from xfeedback.kinds import WORDS
 
 if TYPE_CHECKING:
     from xfeedback.models.base import ModelConfig
@@ -59,22 +60,36 @@ class RunSpec:
 
     def settled(self) -> Self:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
+        self._refuse_other_kinds()
         if self.variant == "paper":
             self._refuse_without_paper_variant()
         if self.decoy.name != "auto":
             spec = self
-        elif self._lacks_annotation() and self.dataset.plants_decoys:
+        elif self._lacks_annotation() and self.dataset.plants_decoys and self.dataset.kind == "image":
             spec = self.with_decoys(f"{self.method} needs annotations and {self.dataset.name} has none")
         else:
             spec = replace(self, decoy=replace(self.decoy, name="none"))
         if spec._lacks_annotation():
+            ways = _ON_IMAGES if spec.dataset.kind == "image" else "Give masks "
             raise UserError(
                 f"method={spec.method} needs annotations and dataset={spec.dataset.name} with decoy=none has none. "
-                "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
-                "(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
+                f"{ways}(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
             )
         spec = spec._told_truth()
         return replace(spec, notices=(*spec.notices, *spec._idle_feedbacks()))
+
+    def _refuse_other_kinds(self) -> None:
+        """Refuse a network, a method or decoys for inputs of another kind than the data set's."""
+        from xfeedback import models
+
+        kind, name = self.dataset.kind, self.dataset.name
+        models.check_kind(self.model, kind, f"dataset={name}")
+        for method in self.methods:
+            if kind not in methods.feedback_class(method).takes:
+                fit = ", ".join(m for m in methods.names() if kind in methods.feedback_class(m).takes)
+                raise UserError(
+                    f"method={method} does not work on {WORDS[kind]}, which dataset={name} holds. Choose method={fit}."
+                )
 
     def _lacks_annotation(self) -> bool:
         return self.needs_annotation() and not data.annotates(self.dataset, self.decoy)
@@ -151,6 +166,9 @@ class RunSpec:
     def folder(self) -> Path:
         """The run folder."""
         return Path(self.paths.outputs) / "runs" / self.run
+
+
+_ON_IMAGES = "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
 
 
 def _hash(value: Any) -> str:

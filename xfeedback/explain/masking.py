@@ -12,22 +12,26 @@ Fill = Literal["uniform_sample", "uniform_channel", "mean_channel", "gaussian"]
 Ties = Literal["exact", "threshold"]
 
 
-def lowest(ranking: Tensor, k: int, *, ties: Ties = "exact") -> Tensor:
+def lowest(ranking: Tensor, k: int | Tensor, *, ties: Ties = "exact") -> Tensor:
     """Mark the k positions with the smallest ranking of each sample; equation (4).
 
     A threshold and a running count of ties give exactly k without sorting; the first of equal values win.
 
     Args:
         ranking: ``(B, n)``.
-        k: how many, 0 <= k <= n.
+        k: how many, 0 <= k <= n, of all samples or of each ``(B,)``.
         ties: ``threshold`` marks every position equal to the k-th smallest, so possibly more than k.
 
     Returns:
         bool ``(B, n)``.
     """
-    if k == 0:
+    if isinstance(k, Tensor):
+        k = k[:, None]
+        threshold = ranking.sort(1).values.gather(1, (k - 1).clamp_min(0)).where(k > 0, -torch.inf)
+    elif k == 0:
         return torch.zeros_like(ranking, dtype=torch.bool)
-    threshold = ranking.kthvalue(k, dim=1, keepdim=True).values
+    else:
+        threshold = ranking.kthvalue(k, dim=1, keepdim=True).values
     if ties == "threshold":
         return ranking <= threshold
     below, tied = ranking < threshold, ranking == threshold
@@ -35,7 +39,7 @@ def lowest(ranking: Tensor, k: int, *, ties: Ties = "exact") -> Tensor:
     return below | (tied & (tied.cumsum(1) <= room))
 
 
-def fill_values(x: Tensor, fill: Fill, generator: Generator) -> Tensor:
+def fill_values(x: Tensor, fill: Fill, generator: Generator, valid: Tensor | None = None) -> Tensor:
     """Draw a replacement for every entry of ``x``, on its device; the u of equation (5).
 
     Args:
@@ -43,14 +47,21 @@ def fill_values(x: Tensor, fill: Fill, generator: Generator) -> Tensor:
         fill: ``uniform_sample``: U(min, max) of the sample; ``uniform_channel``: of each channel of the sample;
             ``mean_channel``: the channel's mean; ``gaussian``: the channel's mean plus N(0, 1).
         generator: source of the draws, on the device of ``x``.
+        valid: which positions are real ``(B, n)``; ranges and means are theirs. None: all.
 
     Returns:
         ``(B, C, n)``.
     """
-    if fill == "mean_channel":
-        return x.mean(2, keepdim=True).expand_as(x)
-    if fill == "gaussian":
-        return x.mean(2, keepdim=True) + torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+    if fill in ("mean_channel", "gaussian"):
+        mean = x.mean(2, keepdim=True) if valid is None else _real_mean(x, valid[:, None])
+        if fill == "mean_channel":
+            return mean.expand_as(x)
+        return mean + torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
     axes = (1, 2) if fill == "uniform_sample" else (2,)
-    low, high = x.amin(axes, keepdim=True), x.amax(axes, keepdim=True)
+    below, above = (x, x) if valid is None else (x.where(valid[:, None], v) for v in (torch.inf, -torch.inf))
+    low, high = below.amin(axes, keepdim=True), above.amax(axes, keepdim=True)
     return low + (high - low) * torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+
+
+def _real_mean(x: Tensor, valid: Tensor) -> Tensor:
+    return (x * valid).sum(2, keepdim=True) / valid.sum(2, keepdim=True).clamp_min(1)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from xfeedback.feedback.options import FeedbackConfig
 from xfeedback.feedback.step import Step
+from xfeedback.kinds import Kind
 from xfeedback.types import Phase
 
 
@@ -15,7 +16,7 @@ class View:
     """Another input to run beside the clean one.
 
     Attributes:
-        x: shape of the batch's input, without gradient history.
+        x: shape of the batch's input or, of texts, of their embeddings, without gradient history.
         shared_noise: repeat the dropout masks of the clean pass.
         update_statistics: let normalisation layers move their running statistics.
     """
@@ -36,6 +37,7 @@ class Feedback(nn.Module):
         Config: its typed options.
         strength_option: the option whose value is the weight after warm-up; 0 makes training plain to the last bit.
             None: the feedback always acts.
+        takes: the kinds of inputs it can work on.
         annotation: what the data must carry: ``mask`` (the right region), ``wrong`` (either region), or nothing.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
@@ -46,6 +48,7 @@ class Feedback(nn.Module):
     name: ClassVar[str]
     Config: ClassVar[type[FeedbackConfig]] = FeedbackConfig
     strength_option: ClassVar[str | None] = None
+    takes: ClassVar[tuple[Kind, ...]] = ("image",)
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
     config: FeedbackConfig
     layers: tuple[str, ...] = ()

@@ -78,7 +78,7 @@ class FeedbackModule(LightningModule):
         return self.network(self._formatted(x))
 
     def _formatted(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+        return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
         """Move a :class:`Batch`, or an ``(x, y)`` pair of any loader, to the device."""

@@ -3,16 +3,18 @@
 from torch import Tensor
 
 from xfeedback.errors import UserError
+from xfeedback.shapes import per_sample
 from xfeedback.types import Batch
 
 
 def wrong_region(batch: Batch, method: str) -> Tensor:
-    """Return where evidence is wrong, bool ``(B, H, W)``: as annotated, else everything outside the right region.
+    """Return where evidence is wrong, as annotated, else everything real outside the right region.
 
-    Samples without annotation, or with an empty one, have none.
+    One bool a pixel ``(B, H, W)``, cell ``(B, T, F)`` or token ``(B, L)``. Samples without annotation, or with an empty
+    one, have none.
 
     Args:
-        batch: images with annotations.
+        batch: samples with annotations.
         method: who asks, for the message.
 
     Raises:
@@ -21,17 +23,19 @@ def wrong_region(batch: Batch, method: str) -> Tensor:
     if batch.wrong is not None:
         wrong = batch.wrong
     elif batch.mask is not None:
-        wrong = ~batch.mask & batch.mask.flatten(1).any(1)[:, None, None]
+        wrong = ~batch.mask & per_sample(batch.mask.flatten(1).any(1), batch.mask)
+        if batch.valid is not None:
+            wrong = wrong & (batch.valid if wrong.ndim == 2 else batch.valid[..., None])
     else:
         raise UserError(f"method={method} needs batches with a wrong or a right region; give the data set annotations.")
-    return wrong if batch.annotated is None else wrong & batch.annotated[:, None, None]
+    return wrong if batch.annotated is None else wrong & per_sample(batch.annotated, wrong)
 
 
 def right_region(batch: Batch, method: str) -> Tensor:
-    """Return where evidence is right, bool ``(B, H, W)``; empty for samples without annotation.
+    """Return where evidence is right, bool, one value a pixel, cell or token; empty for samples without annotation.
 
     Args:
-        batch: images with annotations.
+        batch: samples with annotations.
         method: who asks, for the message.
 
     Raises:
@@ -41,4 +45,4 @@ def right_region(batch: Batch, method: str) -> Tensor:
         raise UserError(
             f"method={method} needs batches with a mask of the right region; give the data set annotations."
         )
-    return batch.mask if batch.annotated is None else batch.mask & batch.annotated[:, None, None]
+    return batch.mask if batch.annotated is None else batch.mask & per_sample(batch.annotated, batch.mask)

@@ -9,6 +9,7 @@ from torch import Generator, Tensor, nn
 
 from xfeedback.explain import Output, explained_output, gradient
 from xfeedback.models.running import mode, resting_statistics, tapped
+from xfeedback.models.text_base import TextNetwork
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator, reseed
 from xfeedback.types import Batch
@@ -22,7 +23,8 @@ class Step:
 
     Attributes:
         batch: the batch as the loader gave it.
-        x: the input ``(B, ...)``; requires a gradient when a feedback asked for it.
+        x: the input ``(B, ...)``, of texts the embeddings ``(B, L, E)`` with their graph; requires a gradient when a
+            feedback asked for it.
         logits: clean forward in training mode ``(B, N)``.
         losses: cross-entropy of each sample ``(B,)``.
         features: outputs of the tapped layers by name.
@@ -47,7 +49,7 @@ class Step:
         self._known: dict[object, Tensor] = {}
         self.views: dict[str, Tensor] = {}
         self.reports: dict[str, Tensor] = {}
-        self.x = batch.x.detach().requires_grad_() if input_gradient else batch.x
+        self.x = _input(network, batch.x, gradient=input_gradient)
         self.repeat_noise()
         with tapped(network, layers) as self.features:
             self.logits = network(self.x)
@@ -81,7 +83,7 @@ class Step:
         """
 
         def compute() -> Tensor:
-            x = self.batch.x.detach().requires_grad_()
+            x = self.x.detach().requires_grad_()
             wide = torch.autocast(x.device.type, enabled=False)
             with torch.enable_grad(), mode(self.network, training=False), wide:
                 output = explained_output(self.network(x), target, kind)
@@ -94,7 +96,7 @@ class Step:
         """Run another view in training mode and return its logits ``(B, N)``.
 
         Args:
-            x: the view, shape of the batch's input.
+            x: the view, shape of the batch's input or, of texts, of their embeddings.
             name: whose view it is; keys its noise.
             shared_noise: repeat the dropout masks of the clean pass.
             update_statistics: let normalisation layers move their running statistics.
@@ -109,3 +111,11 @@ class Step:
 
     def _noise_seed(self, *view: str) -> int:
         return derive(self._seed, "noise", *self._position, *view)
+
+
+def _input(network: nn.Module, x: Tensor, *, gradient: bool) -> Tensor:
+    """Return what the network's gradients are taken at: the batch's input or, of texts, the embeddings."""
+    if isinstance(network, TextNetwork):
+        x = network.embed(x)
+        return x.detach().requires_grad_() if gradient and not x.requires_grad else x
+    return x.detach().requires_grad_() if gradient else x

@@ -30,6 +30,7 @@ class RBRFeedback(Feedback):
     name = "rbr"
     Config = RBRConfig
     strength_option = "weight"
+    takes = ("image", "series", "text")
     annotation = "wrong"
     input_gradient = True
     config: RBRConfig
@@ -58,7 +59,7 @@ def influence(losses: Tensor, weights: Sequence[Tensor], x: Tensor) -> Tensor:
     Args:
         losses: cross-entropy of each sample ``(B,)``.
         weights: all trainable parameters; those the losses don't depend on count for nothing.
-        x: the input, with ``requires_grad`` ``(B, C, H, W)``.
+        x: the input, with ``requires_grad`` ``(B, ...)``.
     """
     grads = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
     total = torch.stack([grad.sum() for grad in grads if grad is not None]).sum()

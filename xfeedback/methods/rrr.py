@@ -40,6 +40,7 @@ class RRRFeedback(Feedback):
     name = "rrr"
     Config = RRRConfig
     strength_option = "weight"
+    takes = ("image", "series", "text")
     annotation = "wrong"
     input_gradient = True
     config: RRRConfig

@@ -15,6 +15,7 @@ from xfeedback.explain.masking import Fill, Ties, fill_values, lowest
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
 from xfeedback.losses import kl_consistency
 from xfeedback.losses.consistency import Direction
+from xfeedback.types import Batch
 
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
@@ -42,7 +43,8 @@ class SaliencyGuidedConfig(FeedbackConfig):
         mask_fraction: share of positions that is masked, in [0, 1).
         k_rule: whether at least one position is masked.
         rank: by the signed gradient or by its magnitude.
-        channel_reduce: how the channels' gradients become one: mean, mean of magnitudes, or Euclidean norm.
+        channel_reduce: how the channels' gradients become one: mean, mean of magnitudes, or Euclidean norm; of no
+            account for series, where each cell is a position.
         explain_output: what is differentiated.
         explain_class: the label or the prediction.
         saliency_mode: gradient in evaluation mode (one more forward) or of the clean training pass.
@@ -90,6 +92,7 @@ class SaliencyGuidedFeedback(Feedback):
     name = "saliency_guided"
     Config = SaliencyGuidedConfig
     strength_option = "lambda_kl"
+    takes = ("image", "series")
     config: SaliencyGuidedConfig
 
     def __init__(self, config: SaliencyGuidedConfig | None = None) -> None:
@@ -116,26 +119,34 @@ class SaliencyGuidedFeedback(Feedback):
         return -ranked if self.config.mask_source == "high" else ranked
 
     def masked_positions(self, step: Step) -> Tensor:
-        """Return m, bool ``(B, n)``, with exactly k positions a sample; equation (4)."""
-        x = step.batch.x.flatten(2)
-        k = int(self.config.mask_fraction * x.shape[2])
-        k = max(1, k) if self.config.k_rule == "floor_min1" else k
+        """Return m, bool ``(B, n)``, with exactly k positions a sample, none of them padding; equation (4)."""
+        x, real = by_position(step.batch.x), real_cells(step.batch)
         if self.config.mask_source == "none":
             return torch.zeros_like(x[:, 0], dtype=torch.bool)
-        ranking = self.ranking(self.saliency(step).flatten(2))
+        ranking = self.ranking(by_position(self.saliency(step)))
         if self.config.mask_source == "random":
             draws = step.generator("random_mask")
             ranking = torch.rand(ranking.shape, device=ranking.device, generator=draws)
-        return lowest(ranking, k, ties=self.config.ties)
+        least = int(self.config.k_rule == "floor_min1")
+        if real is None:
+            k = max(least, int(self.config.mask_fraction * x.shape[2]))
+            return lowest(ranking, k, ties=self.config.ties)
+        n = real.sum(1)
+        k = (self.config.mask_fraction * n.double()).long().clamp_min(least).minimum(n)
+        return lowest(ranking.masked_fill(~real, torch.inf), k, ties=self.config.ties) & real
 
     def view(self, step: Step) -> View | None:
         """Return the input with its masked positions replaced; equation (5)."""
         if step.number % self.config.every_n_steps:
             return None
-        x = step.batch.x.flatten(2)
-        masked = self.masked_positions(step)[:, None]
-        fills = fill_values(x, self.config.fill, step.generator("fill"))
-        view = torch.where(masked, fills, x).reshape(step.batch.x.shape)
+        x = step.batch.x
+        channels = x.flatten(2) if x.ndim == 4 else x.transpose(1, 2)
+        fills = fill_values(channels, self.config.fill, step.generator("fill"), step.batch.valid)
+        masked = self.masked_positions(step)
+        if x.ndim == 4:
+            view = torch.where(masked[:, None], fills, channels).reshape(x.shape)
+        else:
+            view = torch.where(masked.view(x.shape), fills.transpose(1, 2), x)
         return View(
             x=view,
             shared_noise=self.config.dropout == "shared",
@@ -153,6 +164,16 @@ class SaliencyGuidedFeedback(Feedback):
             detach_reference=self.config.detach_reference,
         )
         return {"kl": self.strength(step.epoch) * divergence}
+
+
+def by_position(x: Tensor) -> Tensor:
+    """Return images ``(B, C, H, W)`` as ``(B, C, n)``, series ``(B, T, F)`` by their cells, ``(B, 1, n)``."""
+    return x.flatten(2) if x.ndim == 4 else x.flatten(1)[:, None]
+
+
+def real_cells(batch: Batch) -> Tensor | None:
+    """Return which cells of series are no padding, bool ``(B, n)``; None: all."""
+    return None if batch.valid is None else batch.valid[..., None].expand_as(batch.x).flatten(1)
 
 
 class SaliencyGuided(PresetModule):
