@@ -1,0 +1,273 @@
+"""Local attention pooling: a pooling layer whose weights are an explanation (Ghavami Modegh et al. 2022, our reading).
+
+Equations (1) to (5) are those of `docs/methods/lap.md`. Letters: B batch, C channels, K concepts, G groups of channels
+that share weights, H x W input grid, h x w output grid, n cells of a window.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.scorers import build_scorer
+from xfeedback.precision import widened
+
+FLOOR = -80.0
+"""Smallest exponent of the pooled form: keeps its denominator above 0 in float32."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Windows of ``kernel`` x ``kernel`` cells every ``stride`` cells, over a map padded by ``padding``."""
+
+    kernel: int
+    stride: int
+    padding: int = 0
+    ceil_mode: bool = False
+
+    def out(self, size: int) -> int:
+        """Return how many windows fit along a side of ``size`` cells; torch's rule."""
+        room = size + 2 * self.padding - self.kernel
+        count = (-(-room // self.stride) if self.ceil_mode else room // self.stride) + 1
+        return count - 1 if self.ceil_mode and (count - 1) * self.stride >= size + self.padding else count
+
+    def padded(self, x: Tensor) -> Tensor:
+        """Return ``x`` with zeros where windows reach over its edges."""
+        spare = [(self.out(side) - 1) * self.stride + self.kernel - side - self.padding for side in x.shape[-2:]]
+        if self.padding == 0 and max(spare) <= 0:
+            return x
+        bottom, right = (max(0, s) for s in spare)
+        return F.pad(x, (self.padding, right, self.padding, bottom))
+
+    def shifted(self, x: Tensor) -> Iterator[Tensor]:
+        """Yield, for each of the n places in a window, the cell there in every window ``(..., h, w)``; views."""
+        h, w = (self.out(side) for side in x.shape[-2:])
+        padded, s = self.padded(x), self.stride
+        for i in range(self.kernel):
+            for j in range(self.kernel):
+                yield padded[..., i : i + (h - 1) * s + 1 : s, j : j + (w - 1) * s + 1 : s]
+
+    def cells(self, x: Tensor) -> Tensor:
+        """Return the cells of every window ``(..., n, h, w)``, zeros outside of the map."""
+        return torch.stack(list(self.shifted(x)), -3)
+
+    def tiles(self, x: Tensor) -> bool:
+        """Whether the windows cover each cell of ``x`` exactly once."""
+        return self.kernel == self.stride and self.padding == 0 and all(s % self.stride == 0 for s in x.shape[-2:])
+
+
+def window_cells(scores: Tensor, window: Window | None) -> tuple[Tensor, Tensor | None]:
+    """Return scores by window ``(B, G, n, h, w)`` and which cells lie in the map ``(1, 1, n, h, w)``, None for all.
+
+    Args:
+        scores: ``(B, G, H, W)``.
+        window: None: one window, the whole map (h = w = 1).
+    """
+    if window is None:
+        return scores.flatten(2)[..., None, None], None
+    cells = window.cells(scores)
+    if window.padded(scores[:0]).shape[-2:] == scores.shape[-2:]:
+        return cells, None
+    inside = torch.ones((1, 1, *scores.shape[-2:]), dtype=torch.bool, device=scores.device)
+    return cells, window.cells(inside)
+
+
+def window_weights(
+    scores: Tensor, alpha: Tensor | float, window: Window | None, *, p: int = 2, normalize: bool = True
+) -> Tensor:
+    """Return w = e / sum e with e = exp(-(alpha (m - S))^p) in each window; equations (2) to (4).
+
+    Args:
+        scores: S ``(B, G, H, W)``.
+        alpha: sharpness, 0 or more; a scalar or ``(G,)``.
+        window: None: one window, the whole map.
+        p: 1 or 2.
+        normalize: False: e / n.
+
+    Returns:
+        ``(B, G, n, h, w)``, 0 in cells outside of the map; sums to 1 over n when normalised.
+    """
+    cells, inside = window_cells(scores, window)
+    shaped = alpha.view(1, -1, 1, 1, 1) if isinstance(alpha, Tensor) else alpha
+    top = (cells if inside is None else cells.masked_fill(~inside, -torch.inf)).amax(2, keepdim=True)
+    gap = top - cells
+    gap = gap if inside is None else gap.masked_fill(~inside, 0.0)
+    e = torch.exp(-((shaped * gap) ** p)) if p == 2 else torch.exp(-shaped * gap)
+    e = e if inside is None else e * inside
+    return e / e.sum(2, keepdim=True) if normalize else e / cells.shape[2]
+
+
+def weighted_pool(x: Tensor, weights: Tensor, window: Window | None) -> Tensor:
+    """Return Y_u = sum_i w_ui X_i ``(B, C, h, w)``; equation (5), without unfolding the features.
+
+    Args:
+        x: X ``(B, C, H, W)``.
+        weights: ``(B, G, n, h, w)`` with G = 1 or C.
+        window: None: one window, the whole map.
+    """
+    if window is None:
+        return (x.flatten(2) * weights[..., 0, 0]).sum(2)[..., None, None]
+    if weights.shape[1] == 1 and window.tiles(x):
+        spread = F.pixel_shuffle(weights[:, 0], window.kernel)  # each cell has one window: lay its weights out as a map
+        return F.avg_pool2d(x * spread, window.kernel, divisor_override=1)
+    total: Tensor | None = None
+    for place, cell in enumerate(window.shifted(x)):
+        w = weights[:, :, place]
+        total = w * cell if total is None else torch.addcmul(total, w, cell)
+    return cast(Tensor, total)
+
+
+def softmax_pool(x: Tensor, scores: Tensor, alpha: Tensor | float, window: Window) -> Tensor:
+    """Return p = 1 pooling as avg_pool(x e^{alpha s}) / avg_pool(e^{alpha s}), which unfolds nothing.
+
+    For scores of a known small range: where alpha times the distance to the image's largest score passes 80, a
+    window's weights level out instead of its sum vanishing.
+
+    Args:
+        x: ``(B, C, H, W)``.
+        scores: ``(B, G, H, W)``, G = 1 or C.
+        alpha: scalar or ``(G,)``.
+        window: of the pooling.
+    """
+    shaped = alpha.view(1, -1, 1, 1) if isinstance(alpha, Tensor) else alpha
+    e = torch.exp((shaped * (scores - scores.detach().amax((2, 3), keepdim=True))).clamp_min(FLOOR))
+    size = (window.kernel, window.stride, window.padding, window.ceil_mode)
+    return F.avg_pool2d(x * e, *size) / F.avg_pool2d(e, *size)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SiteMaps:
+    """What one site did with a batch.
+
+    Attributes:
+        scores: S ``(B, K, H, W)``.
+        weights: w ``(B, G, n, h, w)``.
+        window: None for a global site.
+    """
+
+    scores: Tensor
+    weights: Tensor
+    window: Window | None
+
+
+class LAP(nn.Module):
+    """Pool by attention inside each window; equations (1) to (5) of `docs/methods/lap.md`.
+
+    Args:
+        channels: C of the input ``(B, C, H, W)``.
+        options: form of the weights.
+        concepts: K, how many score maps; C for ``merge=channel``.
+        window: None: pool the whole map, output ``(B, C, 1, 1)``.
+    """
+
+    def __init__(
+        self, channels: int, options: PoolOptions | None = None, *, concepts: int = 1, window: Window | None = None
+    ) -> None:
+        super().__init__()
+        options = options or PoolOptions()
+        self.channels, self.options, self.window = channels, options, window
+        self.concepts = channels if options.merge == "channel" else concepts
+        self.scorer = build_scorer(channels, self.concepts, options)
+        sizes = {"layer": 1, "concept": self.concepts, "channel": channels}
+        start = _inverse(options.alpha_init or 0.0, options.alpha_param or "square")
+        raw = torch.full((sizes[options.alpha_scope],), start)
+        if options.alpha_trainable:
+            self.raw_alpha = nn.Parameter(raw)
+        else:
+            self.register_buffer("raw_alpha", raw)
+        self.concat = _mean_of_concepts(channels, concepts) if options.merge == "per_concept_concat" else None
+        if options.freeze_scorer and self.scorer is not None:
+            self.scorer.requires_grad_(requires_grad=False)
+        self.sink: list[SiteMaps] | None = None
+
+    @property
+    def alpha(self) -> Tensor:
+        """Sharpness, 0 or more: ``(1,)``, ``(K,)`` or ``(C,)``."""
+        raw = widened(cast(Tensor, self.raw_alpha))
+        if self.options.alpha_param == "softplus":
+            return F.softplus(raw)
+        return raw.clamp_min(0) if self.options.alpha_param == "clamp" else raw.abs()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return Y ``(B, C, h, w)``; weights are float32 or wider whatever the precision of ``x``."""
+        scores = x if self.scorer is None else self.scorer(x)
+        with torch.autocast(x.device.type, enabled=False):
+            wide, s = widened(x), widened(scores.detach() if self.options.detach_scores else scores)
+            y = self._pooled(wide, s)
+            if self.sink is not None:
+                self.sink.append(SiteMaps(scores=widened(scores), weights=self._weights(s), window=self.window))
+        return (y + self.options.eps_out if self.options.eps_out else y).to(x.dtype)
+
+    def _pooled(self, x: Tensor, scores: Tensor) -> Tensor:
+        options, window = self.options, self.window
+        if options.channel_bug and window is not None:
+            return self._with_channel_bug(x, window)
+        bounded = self.scorer is not None and options.score_act == "sigmoid" and options.normalize
+        if options.p == 1 and bounded and window is not None and options.merge in ("shared_max", "channel"):
+            return softmax_pool(x, self._driving(scores), self.alpha, window)
+        if self.concat is not None:
+            weights = self._weights(scores)
+            parts = [weighted_pool(x, weights[:, k : k + 1], window) for k in range(self.concepts)]
+            return self.concat(torch.cat(parts, 1))
+        weights = self._weights(scores)
+        if options.merge == "per_concept_mean":
+            weights = weights.mean(1, keepdim=True)
+        elif options.merge == "channel_groups":
+            weights = weights[:, torch.arange(self.channels, device=x.device) * self.concepts // self.channels]
+        return weighted_pool(x, weights, window)
+
+    def _weights(self, scores: Tensor) -> Tensor:
+        form = {"p": self.options.p, "normalize": self.options.normalize}
+        return window_weights(self._driving(scores), self.alpha, self.window, **form)
+
+    def _driving(self, scores: Tensor) -> Tensor:
+        return scores.amax(1, keepdim=True) if self.options.merge == "shared_max" else scores
+
+    def _with_channel_bug(self, x: Tensor, window: Window) -> Tensor:
+        """Compare entry o C + c of a window with the maximum of channel floor((o C + c) / n)."""
+        cells = window.cells(x)
+        n, channels = cells.shape[2], torch.arange(self.channels, device=x.device)
+        top = cells.amax(2)
+        tops = torch.stack([top[:, (place * self.channels + channels) // n] for place in range(n)], 2)
+        e = torch.exp(-((self.alpha.view(1, -1, 1, 1, 1) * (tops - cells)) ** 2))
+        return (e * cells).mean(2)
+
+    def extra_repr(self) -> str:
+        """Say what the layer pools."""
+        return f"{self.channels}, concepts={self.concepts}, window={self.window or 'global'}"
+
+
+def sites(network: nn.Module) -> dict[str, LAP]:
+    """Return the attention-pooling layers of a network by dotted name, in the order in which they are registered."""
+    return {name: module for name, module in network.named_modules() if isinstance(module, LAP)}
+
+
+@contextmanager
+def returned_maps(network: nn.Module) -> Iterator[dict[str, list[SiteMaps]]]:
+    """Collect each site's scores and weights, one entry a call and site, during forwards inside the block; no hooks."""
+    found: dict[str, list[SiteMaps]] = {}
+    layers = sites(network)
+    for name, layer in layers.items():
+        layer.sink = found.setdefault(name, [])
+    try:
+        yield found
+    finally:
+        for layer in layers.values():
+            layer.sink = None
+
+
+def _inverse(alpha: float, kind: str) -> float:
+    return alpha + math.log(-math.expm1(-alpha)) if kind == "softplus" else alpha
+
+
+def _mean_of_concepts(channels: int, concepts: int) -> nn.Conv2d:
+    conv = nn.Conv2d(channels * concepts, channels, 1, bias=False)
+    with torch.no_grad():
+        conv.weight.copy_((torch.eye(channels) / concepts).repeat(1, concepts)[:, :, None, None])
+    return conv
