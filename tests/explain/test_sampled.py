@@ -1,0 +1,184 @@
+"""SmoothGrad, GradientSHAP, DeepLIFT and DeepSHAP against captum, closed forms and plain loops; refusals by name."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from captum.attr import DeepLiftShap, GradientShap, IntegratedGradients
+from torch import nn
+
+from xfeedback.explain.deeplift import ExplainerInvalid, deep_shap, deeplift, gap, refuse_unhooked
+from xfeedback.explain.sampled import gradient_shap, input_gradient, smoothgrad
+from xfeedback.explain.scored import Explained
+from xfeedback.models.text_base import TextNetwork
+
+ALL = ("gradient", "integrated_gradients", "smoothgrad", "deeplift", "gradient_shap", "deep_shap", "random", "uniform")
+numbers = torch.Generator().manual_seed(0)
+X = torch.randn(4, 2, 8, 8, dtype=torch.float64, generator=numbers)
+Y = torch.tensor([0, 1, 2, 1])
+
+
+class Net(nn.Module):
+    """ReLU and pooling as layers, or as functions, or as one layer that runs twice."""
+
+    def __init__(self, how: str = "layers") -> None:
+        super().__init__()
+        self.how = how
+        self.conv1, self.conv2 = nn.Conv2d(2, 4, 3), nn.Conv2d(4, 5, 3)
+        self.relu1, self.relu2, self.pool = nn.ReLU(inplace=how == "in place"), nn.ReLU(), nn.MaxPool2d(2)
+        self.head = nn.Linear(20, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first = self.relu1(self.conv1(x)) if self.how != "functions" else F.relu(self.conv1(x))
+        second = self.conv2(first)
+        second = {"functions": F.relu, "twice": self.relu1}.get(self.how, self.relu2)(second)
+        pooled = F.max_pool2d(second, 2) if self.how == "pooling" else self.pool(second)
+        return self.head(pooled.flatten(1))
+
+
+def net(how: str = "layers") -> nn.Module:
+    torch.manual_seed(0)
+    return Net(how).double().eval()
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_smoothgrad_equals_a_loop(squared):
+    network, draws = net(), generator(3)
+    noise = [torch.randn(X.shape, dtype=X.dtype, generator=draws) for _ in range(4)]
+    grads = torch.stack([input_gradient(network, X + 0.3 * n, Y) for n in noise])
+    found = smoothgrad(network, X, Y, generator(3), copies=4, sd=0.3, squared=squared)
+    torch.testing.assert_close(found, (grads**2 if squared else grads).mean(0))
+
+
+def test_gradient_shap_of_a_linear_network_is_known():
+    """The gradient is w everywhere: w (x - mean baseline), plus noise of sd / sqrt(S) times w."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(128, 3)).double()
+    weights = network[1].weight[Y].view(X.shape).detach()
+    baselines = torch.randn(6, *X.shape, dtype=X.dtype, generator=generator())
+    found = gradient_shap(network, X, Y, baselines, generator(), sd=0.0)
+    torch.testing.assert_close(found, weights * (X - baselines.mean(0)))
+
+
+def test_gradient_shap_goes_to_captums_with_many_draws():
+    network = net()
+    baselines = torch.randn(3, *X.shape[1:], dtype=X.dtype, generator=generator(5))
+    rows = torch.randint(3, (3000, 4), generator=generator(6))
+    ours = gradient_shap(network, X, Y, baselines[rows], generator(7), sd=0.09)
+    torch.manual_seed(0)
+    theirs = GradientShap(network).attribute(X, baselines, n_samples=3000, stdevs=0.09, target=Y)
+    size = theirs.abs().mean()
+    assert (ours - theirs).abs().mean() < 0.05 * size
+
+
+def test_deeplift_adds_up_and_integrated_gradients_nearly_do():
+    network = net()
+    baseline = torch.zeros_like(X)
+    parts = deeplift(network, X, Y, baseline)
+    assert gap(network, X, Y, baseline, parts) <= 1e-9
+    path = IntegratedGradients(network).attribute(X, baseline, Y, n_steps=50)
+    assert gap(network, X, Y, baseline, path) <= 0.05
+    assert all(p.grad is None for p in network.parameters())
+    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in network.modules())
+
+
+def test_deep_shap_equals_captum_on_one_background():
+    network = net()
+    background = torch.randn(3, *X.shape[1:], dtype=X.dtype, generator=generator(1))
+    found = deep_shap(network, X, Y, torch.stack([b.expand_as(X) for b in background]))
+    torch.testing.assert_close(found, DeepLiftShap(network).attribute(X, background, target=Y), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("functions", "DeepLIFT can't explain Net: it calls relu as a function"),
+        ("pooling", "it calls max_pool2d as a function"),
+        ("twice", "layer 'relu1' runs 2 times"),
+        ("in place", "layer 'relu1' works in place"),
+    ],
+)
+def test_networks_that_captum_would_misread_are_refused_by_name(how, message):
+    with pytest.raises(ExplainerInvalid, match=message):
+        refuse_unhooked(net(how), X)
+    explained = Explained(network=net(how), layer=None, baseline=torch.zeros(2, 8, 8))
+    kept, notes = explained.usable(("gradient", "deeplift", "deep_shap"), X)
+    assert kept == ("gradient",)
+    assert [note.split(" was left out")[0] for note in notes] == ["deeplift", "deep_shap"]
+
+
+def test_functional_relus_would_give_input_times_gradient():
+    """Why they are refused: captum's answer is then the gradient times the way, and does not add up."""
+    network, baseline = net("functions"), torch.zeros_like(X)
+    found = deeplift(network, X, Y, baseline)
+    assert gap(network, X, Y, baseline, found) > 0.05
+
+
+def test_layers_are_let_through():
+    refuse_unhooked(net(), X)
+    explained = Explained(network=net(), layer=None, baseline=torch.zeros(2, 8, 8))
+    assert explained.usable(("deeplift", "deep_shap"), X) == (("deeplift", "deep_shap"), ())
+
+
+class Words(TextNetwork):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(12, 6, padding_idx=0)
+        self.hidden, self.act, self.head = nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3)
+
+    def classify(self, x, valid):
+        return self.head(self.act(self.hidden(x)).mul(valid[..., None]).sum(1))
+
+
+def series_network() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(7 * 3, 6), nn.ReLU(), nn.Linear(6, 2))
+
+
+def test_series_have_a_map_for_each_cell():
+    torch.manual_seed(0)
+    network, x = series_network().eval(), torch.rand(5, 7, 3)
+    explained = Explained(network=network, layer=None, baseline=torch.zeros(3), kind="series", background=x)
+    maps, logits = explained.maps(ALL, x)
+    assert logits.shape == (5, 2)
+    assert {m.shape for m in maps.values()} == {(5, 7, 3)}
+    expected = input_gradient(network, x, logits.argmax(1)).abs()
+    torch.testing.assert_close(maps["gradient"], expected)
+    kept, notes = explained.usable(("grad_cam", "deeplift", "centre"), x)
+    assert kept == ("deeplift",)
+    assert notes[0] == "grad_cam was left out: it is for images, not for series"
+
+
+def test_texts_have_a_map_for_each_token_of_their_embeddings():
+    torch.manual_seed(0)
+    network = Words().eval()
+    ids = torch.tensor([[3, 4, 5, 0], [6, 0, 0, 0]])
+    explained = Explained(
+        network=network, layer=None, baseline=torch.zeros(1), kind="text", background=torch.zeros(1, 1, 1)
+    )
+    target = torch.tensor([2, 0])
+    maps, _ = explained.maps(ALL, ids, target=target)
+    assert {m.shape for m in maps.values()} == {(2, 4)}
+    embedded = network.embed(ids).detach()
+    torch.testing.assert_close(maps["gradient"], input_gradient(network, embedded, target).norm(dim=-1))
+    path = IntegratedGradients(network).attribute(embedded, torch.zeros_like(embedded), target, method="riemann_middle")
+    torch.testing.assert_close(maps["integrated_gradients"], path.sum(-1).abs(), rtol=1e-4, atol=1e-6)
+    assert (maps["integrated_gradients"][ids == 0] == 0).all()
+
+
+def test_draws_are_the_same_whenever_a_map_is_computed():
+    explained = Explained(network=net(), layer=None, baseline=None)
+    one, two = (explained.maps(("integrated_gradients", "gradient_shap", "smoothgrad"), X)[0] for _ in range(2))
+    other = explained.maps(("integrated_gradients", "gradient_shap", "smoothgrad"), X, number=1)[0]
+    for name, values in one.items():
+        assert torch.equal(values, two[name])
+        assert not torch.equal(values, other[name])
+
+
+def test_magnitudes_before_or_after_the_mean_over_channels():
+    x = torch.tensor([[[[1.0]], [[-1.0]]]])
+    before, after = (
+        Explained(network=net(), layer=None, baseline=None, channels=how) for how in ("abs_then_mean", "mean_then_abs")
+    )
+    assert (before.reduced(x).item(), after.reduced(x).item(), after.reduced(x, sized=True).item()) == (1, 0, 1)
