@@ -7,10 +7,11 @@ from scipy.ndimage import distance_transform_edt
 
 from tests.engine.small import small_spec
 from xfeedback import models
-from xfeedback.engine.evaluate import _explained, accuracies, evaluate, picture_arrays, predictions, shown_rows
+from xfeedback.engine.evaluate import accuracies, evaluate, explanations, predictions
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.run import load_task
+from xfeedback.engine.shown import picture_arrays, shown_rows
 from xfeedback.explain import grad_cam
 from xfeedback.types import Batch
 
@@ -175,7 +176,9 @@ def test_without_annotations_nothing_is_said_about_them(tmp_path, network):
 def test_pictures_show_what_the_network_saw(task, network):
     network.eval()
     loader = task.test_loaders(9, CPU)["random"]
-    arrays = picture_arrays(_explained(network, task, CPU), task, loader, EvaluationConfig(pictures=12))
+    explained, config, notes = explanations(network, task, EvaluationConfig(pictures=12), loader)
+    arrays = picture_arrays(explained, task, loader, config)
+    assert notes == ()
     rows = shown_rows(task.test.y, 12)
     whole = next(iter(task.test_loaders(40, CPU)["random"]))
     assert arrays["index"].tolist() == whole.index[rows].tolist()

@@ -1,21 +1,29 @@
 """Score a trained network: accuracy on each test view, what decoys do, and where its explanations look."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xfeedback.data.task import Task
-from xfeedback.engine.localise import localisation, select
+from xfeedback.data.device import DeviceLoader
+from xfeedback.data.task import Split, Task
+from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
+from xfeedback.engine.shown import picture_arrays
+from xfeedback.errors import UserError
 from xfeedback.explain.scored import Explained
 from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, worst_group
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
+
+NEED_LAYER = ("grad_cam", "occlusion")
+"""Explainers that need a feature map of the network."""
+TRIED = 4
+"""Inputs that explainers are tried on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +45,19 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
     """Evaluate on every test view; explanations are those of the first, the headline."""
     views = task.test_loaders(config.batch_size, device)
     headline = next(iter(views.values()))
+    pictures, notes = {}, ()
     with mode(network, training=False):
         metrics = accuracies({view: predictions(network, loader) for view, loader in views.items()}, task)
-        explained = _explained(network, task, device) if config.explained or config.pictures else None
-        if explained is not None and task.has_annotations:
-            metrics |= localisation(explained, headline, config)
-        pictures = {} if explained is None else picture_arrays(explained, task, headline, config)
-    return Evaluation(metrics=metrics, pictures=pictures)
+        if config.explained or config.pictures:
+            explained, config, notes = explanations(network, task, config, headline)
+            metrics |= localisation(explained, headline, config) if task.has_annotations else {}
+            pictures = picture_arrays(explained, task, headline, config)
+    return Evaluation(metrics=metrics, pictures=pictures, notes=notes)
 
 
 @torch.no_grad()
 def predictions(network: nn.Module, batches: Iterable[Batch]) -> Tensor:
-    """Return the logits of all images in order, ``(N, K)`` on the CPU."""
+    """Return the logits of all samples in order, ``(N, K)`` on the CPU."""
     return torch.cat([network(batch.x) for batch in batches]).cpu()
 
 
@@ -76,67 +85,45 @@ def accuracies(logits: Mapping[str, Tensor], task: Task) -> dict[str, float]:
     return metrics
 
 
-def _explained(network: nn.Module, task: Task, device: torch.device) -> Explained:
-    layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=device))
-    mean, std = (torch.tensor(v).view(-1, 1, 1) for v in (task.mean, task.std))
+def explanations(
+    network: nn.Module, task: Task, config: EvaluationConfig, batches: DeviceLoader
+) -> tuple[Explained, EvaluationConfig, tuple[str, ...]]:
+    """Return what the maps are maps of, the options with the explainers that work here, and a note for each other one.
+
+    Without any explainer left the input gradient stands in.
+    """
+    layer, notes = None, []
+    if task.kind == "image":
+        try:
+            layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=batches.device))
+        except UserError as error:
+            notes.append(f"{' and '.join(NEED_LAYER)} are left out of the evaluation: {error}")
+    explained = Explained(network=network, layer=layer, baseline=baseline(task).to(batches.device), kind=task.kind)
+    names = [name for name in config.explainers if not (notes and name in NEED_LAYER)]
+    kept, said = explained.usable(names, batches.batch(0, 0).x[:TRIED])
+    return explained, replace(config, explainers=kept or ("gradient",)), (*notes, *said)
+
+
+def baseline(task: Task) -> Tensor:
+    """Return the mean of the training inputs, normalised as they are, on the CPU; the zero embedding for texts.
+
+    Returns:
+        ``(C, H, W)``, ``(T, F)``, or ``()``.
+    """
+    if task.kind == "text":
+        return torch.zeros(())
+    mean, std = torch.tensor(task.mean), torch.tensor(task.std)
+    if task.kind == "series":
+        return _mean_series(task.train, mean, std)
     whole = torch.from_numpy(task.train.x.numpy().mean(0, dtype=np.float64)).float()
-    baseline = (whole / (1 if task.train.x.is_floating_point() else 255) - mean) / std
-    return Explained(network=network, layer=layer, baseline=baseline.to(device))
+    scale = 1 if task.train.x.is_floating_point() else 255
+    return (whole / scale - mean.view(-1, 1, 1)) / std.view(-1, 1, 1)
 
 
-def picture_arrays(
-    explained: Explained, task: Task, batches: Iterable[Batch], config: EvaluationConfig
-) -> dict[str, NDArray]:
-    """Return images of the test set, the same for every run, with annotations and each explainer's maps."""
-    rows = shown_rows(task.test.y, config.pictures)
-    samples = [select(batch, at) for batch, at in _located(batches, rows)]
-    if not samples:
-        return {}
-    maps: dict[str, list[Tensor]] = {name: [] for name in config.explainers}
-    predicted = []
-    for number, batch in enumerate(samples):
-        found, logits = explained.maps(config.explainers, batch.x, number)
-        for name, values in found.items():
-            maps[name].append(_unit(values))
-        predicted.append(logits.argmax(1))
-    arrays = {
-        "images": _pixels(torch.cat([b.x for b in samples]), task),
-        "label": torch.cat([b.y for b in samples]).cpu().numpy(),
-        "prediction": torch.cat(predicted).cpu().numpy(),
-        "index": torch.cat([b.index for b in samples]).cpu().numpy(),
-    }
-    for name in ("mask", "wrong"):
-        if getattr(samples[0], name) is not None:
-            arrays[name] = torch.cat([getattr(b, name) for b in samples]).cpu().numpy()
-    return arrays | {f"map/{name}": torch.cat(found).cpu().numpy().astype(np.float16) for name, found in maps.items()}
-
-
-def shown_rows(labels: Tensor, n: int) -> list[int]:
-    """Return the rows of the first image of each class, then of the second of each, until there are ``n``."""
-    seen: dict[int, int] = {}
-    order = []
-    for row, label in enumerate(labels.tolist()):
-        seen[label] = seen.get(label, 0) + 1
-        order.append((seen[label], label, row))
-    return sorted(row for _, _, row in sorted(order)[:n])
-
-
-def _located(batches: Iterable[Batch], rows: list[int]) -> Iterator[tuple[Batch, Tensor]]:
-    start = 0
-    for batch in batches:
-        inside = [row - start for row in rows if start <= row < start + len(batch)]
-        start += len(batch)
-        if inside:
-            yield batch, torch.tensor(inside, device=batch.y.device)
-        if rows and start > rows[-1]:
-            return
-
-
-def _pixels(x: Tensor, task: Task) -> NDArray:
-    mean, std = (torch.tensor(v, device=x.device).view(1, -1, 1, 1) for v in (task.mean, task.std))
-    return (255 * (x * std + mean).clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-
-
-def _unit(maps: Tensor) -> Tensor:
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
-    return (maps - low) / (high - low).clamp_min(1e-12)
+def _mean_series(train: Split, mean: Tensor, std: Tensor) -> Tensor:
+    """Each step's mean over the series that reach it; 0 where none does."""
+    if train.valid is None:
+        return (train.x.double().mean(0).float() - mean) / std
+    real = train.valid[..., None]
+    total = train.x.double().masked_fill(~real, 0.0).sum(0) / real.sum(0).clamp_min(1)
+    return ((total.float() - mean) / std).masked_fill(~real.any(0), 0.0)

@@ -1,7 +1,7 @@
 """Score where explanations look, from one pass over the explained images: each map is computed once for all metrics."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,23 +26,19 @@ ALL = ("dead", "mnd_u")
 def localisation(explained: Explained, batches: Iterable[Batch], config: EvaluationConfig) -> dict[str, float]:
     """Return ``explanation/<score>`` of the first explainer, ``explanation/<score>_<name>`` of the others, in percent.
 
-    All are means over annotated images whose map is not dead, but ``dead``, the share of dead maps, and ``mnd_u``,
-    where these count as uniform maps. Scores against the wrong region are left out where no image has one.
+    All are means over annotated samples whose map is not dead, but ``dead``, the share of dead maps, and ``mnd_u``,
+    where these count as uniform maps. Scores against the wrong region are left out where no sample has one, distances
+    for series. Padding counts nowhere.
     """
     tables = {name: Scores() for name in config.explainers}
     seen = 0
     for number, batch in enumerate(first(batches, config.explained)):
-        mask = mask_of(batch)
-        counts = mask.flatten(1).any(1)
-        if batch.annotated is not None:
-            counts = counts & batch.annotated
         few = max(0, min(len(batch), config.explained_slow - seen))
         seen += len(batch)
-        distance = pixel_distance(mask)
+        parts = list(grids(batch))
         for name, maps in _maps(explained, config.explainers, batch, few, number).items():
-            rows = slice(len(maps))
-            wrong = None if batch.wrong is None else batch.wrong[rows]
-            tables[name].add(maps, mask[rows], wrong, distance[rows], counts[rows])
+            for part in parts:
+                tables[name].add(part, part.of(maps))
     return {
         f"explanation/{score}{'' if position == 0 else f'_{name}'}": value
         for position, (name, table) in enumerate(tables.items())
@@ -58,6 +54,56 @@ def _maps(explained: Explained, names: tuple[str, ...], batch: Batch, few: int, 
     return found | (explained.maps(slow, batch.x[:few], number)[0] if slow and few else {})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Samples of a batch whose maps are grids of one size.
+
+    Attributes:
+        rows: of the batch, ascending ``(b,)``.
+        real: which positions of these samples are no padding ``(b, T)`` or ``(b, L)``; None: all.
+        mask, wrong: right and wrong evidence ``(b, H, W)`` bool, the latter or None.
+        distance: of each position to the right evidence ``(b, H, W)``; None for series, whose features have no order.
+        counts: the sample is annotated ``(b,)`` bool.
+    """
+
+    rows: Tensor
+    real: Tensor | None
+    mask: Tensor
+    wrong: Tensor | None
+    distance: Tensor | None
+    counts: Tensor
+
+    def of(self, maps: Tensor) -> Tensor:
+        """Return the maps ``(b, H, W)`` of these samples, without padding, from those of the batch's first ones."""
+        rows = self.rows[self.rows < len(maps)]
+        return _grid(maps[rows], None if self.real is None else self.real[: len(rows)])
+
+
+def _grid(values: Tensor, real: Tensor | None) -> Tensor:
+    """Values ``(b, H, W)``, ``(b, T, F)`` or ``(b, L)`` as grids; all rows of ``real`` hold equally many."""
+    if real is not None:
+        values = values[real].view(len(values), -1, *values.shape[2:])
+    return values if values.ndim == 3 else values[:, None]
+
+
+def grids(batch: Batch) -> Iterator[Grid]:
+    """Yield a batch's samples by length; images and series without padding are one grid. Empty texts are left out."""
+    mask, rows = mask_of(batch), torch.arange(len(batch), device=batch.y.device)
+    counts = mask.flatten(1).any(1)
+    if batch.annotated is not None:
+        counts = counts & batch.annotated
+    lengths = rows.new_ones(len(batch)) if batch.valid is None else batch.valid.sum(1)
+    for length in lengths.unique().tolist():
+        own = rows[lengths == length]
+        if length == 0:
+            continue
+        real = None if batch.valid is None else batch.valid[own]
+        right = _grid(mask[own], real)
+        wrong = None if batch.wrong is None else _grid(batch.wrong[own], real)
+        distance = None if batch.x.ndim == 3 else pixel_distance(right)
+        yield Grid(rows=own, real=real, mask=right, wrong=wrong, distance=distance, counts=counts[own])
+
+
 class Scores:
     """The scores of one explainer, batch by batch."""
 
@@ -67,16 +113,21 @@ class Scores:
         self._counts: list[Tensor] = []
         self._reasons = WrongReasons()
 
-    def add(self, maps: Tensor, mask: Tensor, wrong: Tensor | None, distance: Tensor, counts: Tensor) -> None:
-        """Score some maps ``(B, H, W)`` against right and wrong region; ``counts`` ``(B,)``: the image is annotated."""
+    def add(self, part: Grid, maps: Tensor) -> None:
+        """Score the maps ``(n, H, W)`` of the first n samples of a grid."""
+        few = slice(len(maps))
+        mask, counts = part.mask[few], part.counts[few]
         inside, alive = mass_inside(maps, mask)
         precision, recall = peak_precision_recall(maps, mask)
         found = {"inside": inside, "ap95": precision, "ar95": recall}
         found |= {"iou50": half_height_iou(maps, mask), "pointing": pointing(maps, mask)}
-        found["mnd"] = expectation(maps, distance)[0]
-        found["mnd_u"] = torch.where(alive, found["mnd"], distance.mean((1, 2)))
+        if part.distance is not None:
+            distance = part.distance[few]
+            found["mnd"] = expectation(maps, distance)[0]
+            found["mnd_u"] = torch.where(alive, found["mnd"], distance.mean((1, 2)))
         found["dead"] = (~alive).to(maps.dtype)
-        if wrong is not None:
+        if part.wrong is not None:
+            wrong = part.wrong[few]
             found["wrong"] = mass_inside(maps, wrong)[0]
             self._reasons.add(maps[counts & alive], wrong[counts & alive])
         for name, values in found.items():
@@ -97,7 +148,9 @@ class Scores:
 
 def mask_of(batch: Batch) -> Tensor:
     """Return where the right evidence lies; nowhere for a batch without annotation."""
-    return torch.zeros_like(batch.x[:, 0], dtype=torch.bool) if batch.mask is None else batch.mask
+    if batch.mask is not None:
+        return batch.mask
+    return torch.zeros_like(batch.x[:, 0] if batch.x.ndim == 4 else batch.x, dtype=torch.bool)
 
 
 def first(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
