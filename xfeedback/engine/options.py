@@ -53,6 +53,21 @@ class TrainerConfig:
         require(self.batch_size % self.devices == 0, "batch_size", self.batch_size, shared)
 
 
+Explainer = Literal[
+    "grad_cam",
+    "gradient",
+    "integrated_gradients",
+    "smoothgrad",
+    "deeplift",
+    "gradient_shap",
+    "deep_shap",
+    "occlusion",
+    "uniform",
+    "random",
+    "centre",
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluationConfig:
     """How a trained network is evaluated.
@@ -61,25 +76,54 @@ class EvaluationConfig:
         batch_size: samples at a time.
         explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
             ``centre`` know nothing of the network: floors for the scores.
-        explained: how many test images are explained at most.
+        explained: how many test samples are explained at most.
         explained_slow: how many of them by ``integrated_gradients`` and ``occlusion``, which take dozens of passes.
-        pictures: how many test images are shown with their explanations.
+        pictures: how many test samples are shown with their explanations.
+        faithfulness: what is measured by taking positions away, or against known relevant ones; see
+            :mod:`xfeedback.engine.faithfulness`.
+        faithfulness_explainers: whose maps; ``random`` is always among them.
+        faithfulness_samples: of how many test samples at most.
+        explain_class: the class whose logit these maps explain.
+        removal: what removed positions become: the input's first position, as released, the mean training input or
+            zero; ``auto``: the first pixel of images, the mean of series. Tokens become zero embeddings.
+        baseline: where integrated gradients and DeepLIFT start: the mean training input, zero, or a draw from U(0, 1)
+            for each input, as released. Texts start at zero embeddings.
+        background: what GradientSHAP and DeepSHAP draw baselines from: training inputs, or U(0, 1), as released.
+        channels: magnitudes before or after the mean over the channels; the gradient and SmoothGrad always before.
+        diff_random: what AUP and AUR of series are compared with: independent noise, or an explainer's maps with
+            their features permuted.
     """
 
     batch_size: int = 256
-    explainers: tuple[
-        Literal["grad_cam", "gradient", "integrated_gradients", "occlusion", "uniform", "random", "centre"], ...
-    ] = ("grad_cam", "gradient")
+    explainers: tuple[Explainer, ...] = ("grad_cam", "gradient")
     explained: int = 1000
     explained_slow: int = 200
     pictures: int = 10
+    faithfulness: tuple[Literal["accuracy_drop", "road", "deletion", "insertion", "relevance"], ...] = ()
+    faithfulness_explainers: tuple[Explainer, ...] = (
+        "gradient",
+        "integrated_gradients",
+        "smoothgrad",
+        "deeplift",
+        "gradient_shap",
+        "deep_shap",
+    )
+    faithfulness_samples: int = 1000
+    explain_class: Literal["predicted", "true"] = "predicted"
+    removal: Literal["auto", "own_corner", "mean", "zero"] = "auto"
+    baseline: Literal["mean", "zero", "uniform"] = "mean"
+    background: Literal["train", "uniform"] = "train"
+    channels: Literal["abs_then_mean", "mean_then_abs"] = "abs_then_mean"
+    diff_random: Literal["iid", "feature_permuted"] = "iid"
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        require(self.faithfulness_samples >= 1, "faithfulness_samples", self.faithfulness_samples, "1 or more")
         for name in ("explained", "explained_slow", "pictures"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        distinct = len(set(self.explainers)) == len(self.explainers)
-        require(distinct, "explainers", list(self.explainers), "different from each other")
+        for name in ("explainers", "faithfulness", "faithfulness_explainers"):
+            found = getattr(self, name)
+            require(len(set(found)) == len(found), name, list(found), "different from each other")
 
 
 @dataclass(frozen=True, kw_only=True)
