@@ -24,6 +24,10 @@ def config(**options):
     return TextConfig(name="any", **options)
 
 
+def encoded(text, length, rationale=(), **options):
+    return encode([config(max_length=length, **options).cut(text)], [rationale], VOCABULARY, length)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -58,39 +62,38 @@ def test_vocabulary_has_the_commonest_first_and_ties_in_alphabetical_order():
 
 
 def test_encode_pads_at_the_end_and_cuts():
-    texts = [Text(text="This is a strange film", label="x"), Text(text="good", label="x")]
-    arrays = encode(texts, config(), VOCABULARY, 4)
+    texts = [config(max_length=4).cut(text) for text in ("This is a strange film", "good")]
+    arrays = encode(texts, [(), ()], VOCABULARY, 4)
     assert arrays["x"].tolist() == [[7, 6, 3, UNKNOWN], [4, PADDING, PADDING, PADDING]]
     assert not arrays["annotated"].any()
 
 
 @pytest.mark.parametrize("text", ["", "   "])
 def test_an_empty_text_is_one_unknown_token(text):
-    assert encode([Text(text=text, label="x")], config(), VOCABULARY, 3)["x"].tolist() == [[UNKNOWN, 0, 0]]
+    assert encoded(text, 3)["x"].tolist() == [[UNKNOWN, 0, 0]]
+
+
+def test_a_text_of_one_token_is_that_token():
+    assert encoded("film", 1)["x"].tolist() == [[5]]
 
 
 def test_pairs_keep_their_separator():
-    arrays = encode([Text(text="good [SEP] film", label="x")], config(), VOCABULARY, 3)
-    assert arrays["x"].tolist() == [[4, SEPARATOR, 5]]
+    assert encoded("good [SEP] film", 3)["x"].tolist() == [[4, SEPARATOR, 5]]
 
 
 def test_a_rationale_marks_every_token_it_touches_and_no_separator():
     text = "this is good [SEP] film"
-    item = Text(text=text, label="x", rationale=((text.index("ood"), len(text) - 3),))
-    arrays = encode([item], config(), VOCABULARY, 6)
+    arrays = encoded(text, 6, ((text.index("ood"), len(text) - 3),))
     assert arrays["mask"].tolist() == [[False, False, True, False, True, False]]
     assert arrays["annotated"].tolist() == [True]
 
 
 def test_a_rationale_ends_where_its_range_ends():
-    item = Text(text="this is good", label="x", rationale=((0, 4), (8, 12)))
-    assert encode([item], config(), VOCABULARY, 3)["mask"].tolist() == [[True, False, True]]
+    assert encoded("this is good", 3, ((0, 4), (8, 12)))["mask"].tolist() == [[True, False, True]]
 
 
 def test_a_rationale_that_is_cut_off_is_no_annotation():
-    item = Text(text="this is good", label="x", rationale=((8, 12),))
-    arrays = encode([item], config(), VOCABULARY, 2)
-    assert arrays["annotated"].tolist() == [False]
+    assert encoded("this is good", 2, ((8, 12),))["annotated"].tolist() == [False]
 
 
 def test_marked_tokens_become_ranges():
@@ -102,8 +105,7 @@ def test_marked_tokens_become_ranges():
 def test_marks_per_blank_serve_another_tokeniser():
     """'good.' is marked as one token between blanks, and is two words."""
     text = "A good. film"
-    item = Text(text=text, label="x", rationale=marked(text, [False, True, False], ""))
-    arrays = encode([item], config(tokeniser="words"), VOCABULARY, 5)
+    arrays = encoded(text, 5, marked(text, [False, True, False], ""), tokeniser="words")
     assert arrays["mask"].tolist() == [[False, True, True, False, False]]
 
 
@@ -134,7 +136,7 @@ def test_impossible_options_are_refused(options, message):
 
 
 def test_padding_is_zero_and_ids_fit_the_vocabulary():
-    arrays = encode([Text(text="good film this", label="x")], config(), VOCABULARY, 8)
-    assert arrays["x"].dtype == np.int64
-    assert arrays["x"].max() < len(VOCABULARY)
-    assert (arrays["x"][0, 3:] == 0).all()
+    x = encoded("good film this", 8)["x"]
+    assert x.dtype == np.int64
+    assert x.max() < len(VOCABULARY)
+    assert (x[0, 3:] == 0).all()

@@ -41,7 +41,7 @@ def test_every_network_has_a_config_file_with_its_defaults() -> None:
         assert set(values) == {f.name for f in fields(cls)}, name
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.fitting("image"))
 def test_same_seed_same_bits_whatever_ran_before(name: str) -> None:
     first = models.build(small(name), (3, 32, 32), 4, seed=3).state_dict()
     torch.manual_seed(99)
@@ -54,7 +54,7 @@ def test_same_seed_same_bits_whatever_ran_before(name: str) -> None:
     assert any(not torch.equal(first[key], other[key]) for key in first)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.fitting("image"))
 def test_channels_last_and_bf16(name: str) -> None:
     network = models.build(small(name), (3, 32, 32), 5, seed=0)
     assert all(module.training for module in network.modules())

@@ -5,7 +5,7 @@ Letters: N texts, L tokens of the longest one. Rules: `docs/data.md`, section "T
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig
 from xfeedback.errors import UserError
+from xfeedback.kinds import Kind
 
 PADDING, UNKNOWN, SEPARATOR = 0, 1, 2
 """Ids that every vocabulary begins with."""
@@ -24,6 +25,10 @@ RESERVED = ("[PAD]", "[UNK]", "[SEP]")
 
 _PATTERNS = {"words": re.compile(r"\[SEP\]|\w+(?:['\u2019]\w+)*|[^\w\s]"), "whitespace": re.compile(r"\S+")}
 Span = tuple[int, int]
+"""Range of characters ``[start, end)``."""
+
+Piece = tuple[str, Span]
+"""A token and where it stands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +45,7 @@ class TextConfig(DatasetConfig):
         split_seed: of splits that are drawn; the run's seed does not change them.
     """
 
+    kind: ClassVar[Kind] = "text"
     plants_decoys: ClassVar[bool] = False
     tokeniser: Literal["whitespace", "words"] = "whitespace"
     lower: bool = True
@@ -56,10 +62,9 @@ class TextConfig(DatasetConfig):
         require(self.max_size is None or self.max_size >= least, "max_size", self.max_size, f"{least} or more")
         require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
 
-    @property
-    def tokenise(self) -> Callable[[str], list[tuple[str, Span]]]:
-        """The tokeniser with its options: :func:`tokens`."""
-        return lambda text: tokens(text, self.tokeniser, lower=self.lower)
+    def cut(self, text: str) -> list[Piece]:
+        """Return the tokens of a text with their character ranges, ``max_length`` of them at most."""
+        return tokens(text, self.tokeniser, lower=self.lower)[: self.max_length]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +82,7 @@ class Text:
     rationale: tuple[Span, ...] = ()
 
 
-def tokens(text: str, tokeniser: Literal["whitespace", "words"], *, lower: bool) -> list[tuple[str, Span]]:
+def tokens(text: str, tokeniser: Literal["whitespace", "words"], *, lower: bool) -> list[Piece]:
     """Return the tokens of a text with their character ranges ``[start, end)``.
 
     >>> [token for token, _ in tokens("It's GOOD, is n't it?", "words", lower=True)]
@@ -104,17 +109,19 @@ def vocabulary(texts: Iterable[Sequence[str]], min_count: int, max_size: int | N
     return (*RESERVED, *known)[:max_size]
 
 
-def encode(texts: Sequence[Text], config: TextConfig, known: Sequence[str], length: int) -> dict[str, NDArray]:
+def encode(
+    texts: Sequence[Sequence[Piece]], rationales: Sequence[Sequence[Span]], known: Sequence[str], length: int
+) -> dict[str, NDArray]:
     """Return ids, rationales and who is annotated as arrays.
 
     A token is part of the rationale when any of its characters is, separators never. A text without a token becomes
     one unknown token, so no row is all padding. A rationale that was cut off leaves its text without annotation.
 
     Args:
-        texts: N texts.
-        config: tokeniser and lower case.
+        texts: tokens of N texts, at most L each.
+        rationales: of each text.
         known: the vocabulary.
-        length: L; longer texts are cut.
+        length: L.
 
     Returns:
         ``x`` ``(N, L)`` int64, padded with 0 at the end; ``mask`` ``(N, L)`` and ``annotated`` ``(N,)`` bool.
@@ -122,13 +129,12 @@ def encode(texts: Sequence[Text], config: TextConfig, known: Sequence[str], leng
     number = {token: position for position, token in enumerate(known)}
     x = np.full((len(texts), length), PADDING, dtype=np.int64)
     mask = np.zeros((len(texts), length), dtype=bool)
-    for row, item in enumerate(texts):
-        pieces = config.tokenise(item.text)[:length]
+    for row, (pieces, rationale) in enumerate(zip(texts, rationales, strict=True)):
         x[row, : len(pieces)] = [number.get(token, UNKNOWN) for token, _ in pieces]
         if not pieces:
             x[row, 0] = UNKNOWN
-        if item.rationale:
-            mask[row, : len(pieces)] = [_touches(span, item.rationale) for _, span in pieces]
+        if rationale:
+            mask[row, : len(pieces)] = [_touches(span, rationale) for _, span in pieces]
     mask &= x != SEPARATOR
     return {"x": x, "mask": mask, "annotated": np.asarray(mask.any(1))}
 

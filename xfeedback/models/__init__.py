@@ -26,6 +26,9 @@ _FAMILIES = {
     "resnet18_gap8": ("resnet18", "ResNet18Gap8Config"),
     "resnet20": ("resnet_cifar", "ResNet20Config"),
     "resnet32": ("resnet_cifar", "ResNet32Config"),
+    "text_cnn": ("text_cnn", "TextCnnConfig"),
+    "text_lstm": ("text_lstm", "TextLstmConfig"),
+    "text_transformer": ("text_transformer", "TextTransformerConfig"),
     "timm": ("timm_model", "TimmConfig"),
 }
 
