@@ -124,7 +124,7 @@ class RunSpec:
 
     def needs_annotation(self) -> bool:
         """Whether one of the methods needs to know where the right evidence lies."""
-        return any(methods.feedback_class(name).annotation != "none" for name in self.methods)
+        return any(methods.feedback_class(n).annotation_for(config) != "none" for n, config in self.methods.items())
 
     @property
     def method(self) -> str:

@@ -39,6 +39,8 @@ class Feedback(nn.Module):
             None: the feedback always acts.
         takes: the kinds of inputs it can work on.
         annotation: what the data must carry: ``mask`` (the right region), ``wrong`` (either region), or nothing.
+        changes_network: :meth:`prepare` returns another network, whatever the strength; strength 0 then trains that
+            network on cross-entropy alone. Such feedbacks are prepared before all others.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
         stamps: what must stand beside every result of this feedback; set when it is built.
@@ -50,6 +52,7 @@ class Feedback(nn.Module):
     strength_option: ClassVar[str | None] = None
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
+    changes_network: ClassVar[bool] = False
     config: FeedbackConfig
     layers: tuple[str, ...] = ()
     input_gradient: bool = False
@@ -64,6 +67,12 @@ class Feedback(nn.Module):
     def with_options(cls, **options: Any) -> Self:
         """Build the feedback from keyword options of its ``Config``."""
         return cls(cls.Config(**options))
+
+    @classmethod
+    def annotation_for(cls, config: FeedbackConfig) -> Literal["none", "mask", "wrong"]:
+        """Return what the data must carry with these options."""
+        del config
+        return cls.annotation
 
     @property
     def full_strength(self) -> float:
@@ -96,6 +105,9 @@ class Feedback(nn.Module):
 
     def phase_end(self, network: nn.Module, phase: Phase) -> None:
         """Act after the last step of a phase."""
+
+    def epoch_start(self, network: nn.Module, epoch: int) -> None:
+        """Act before the first step of an epoch (from 0), whatever the strength; also when training is resumed there."""
 
     def sample_weights(self, step: Step) -> Tensor | None:
         """Return factors of the cross-entropy of each sample ``(B,)``, or None for 1."""

@@ -15,6 +15,7 @@ from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
 from xfeedback.feedback.step import Step
 from xfeedback.precision import widened
+from xfeedback.seeding import derive
 from xfeedback.types import Batch
 
 
@@ -47,8 +48,10 @@ class FeedbackModule(LightningModule):
         val_names: Sequence[str] = ("val",),
     ) -> None:
         super().__init__()
-        for feedback in feedbacks:
-            network = feedback.prepare(network, torch.empty(0) if example is None else example)
+        for feedback in sorted(feedbacks, key=lambda f: not f.changes_network):
+            with torch.random.fork_rng(devices=[]):
+                torch.default_generator.manual_seed(derive(seed, "prepare", feedback.name))
+                network = feedback.prepare(network, torch.empty(0) if example is None else example)
         if channels_last:
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network
@@ -90,6 +93,11 @@ class FeedbackModule(LightningModule):
         """Return the feedbacks that act in the present epoch."""
         feedbacks: list[Feedback] = list(self.feedbacks)  # type: ignore[arg-type]
         return [f for f in feedbacks if f.strength(self.current_epoch) > 0]
+
+    def on_train_epoch_start(self) -> None:
+        """Tell every feedback that an epoch begins."""
+        for feedback in self.feedbacks:
+            feedback.epoch_start(self.network, self.current_epoch)  # type: ignore[operator]
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch; equation: mean_b w_b CE_b + the sum of the feedbacks' terms.
