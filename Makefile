@@ -18,7 +18,7 @@ CHECKED := run.py xfeedback hydra_plugins tests scripts benchmarks
 TEST_ENV := WANDB_MODE=offline OMP_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
-.PHONY: FORCE help setup run table test test-slow test-gpu bench lint format lock clean
+.PHONY: FORCE help setup run table ledger test test-slow test-gpu bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -35,6 +35,9 @@ run: $(STAMP) ## compare all methods on digits with decoys, 3 seeds (ARGS="..." 
 
 table: $(STAMP) ## tables and report of finished runs: make table RUNS="folder ..."
 	$(BIN)/python -m xfeedback.report $(RUNS)
+
+ledger: $(STAMP) ## the papers' numbers with ours beside: make ledger RUNS="folder ..."
+	$(BIN)/python -m xfeedback.report.ledger $(RUNS)
 
 test: lint ## lint, types and all tests that take seconds
 	$(PYTEST) -n 2 -m "not slow and not gpu" $(ARGS)

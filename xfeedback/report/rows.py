@@ -48,6 +48,11 @@ class Row:
         return tuple(run for run in self.runs if run.status == "done")
 
     @property
+    def variant(self) -> str:
+        """``clean`` or ``paper``; empty when its runs don't say."""
+        return next((run.variant for run in self.runs), "")
+
+    @property
     def stamps(self) -> tuple[str, ...]:
         """Stamps of any run of this row, without repeats."""
         return tuple(dict.fromkeys(stamp for run in self.runs for stamp in run.stamps))

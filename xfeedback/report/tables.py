@@ -14,7 +14,7 @@ from xfeedback.report.findings import findings
 from xfeedback.report.metrics import INSIDE, STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Group, Row
 from xfeedback.report.stats import Summary
-from xfeedback.report.words import is_best, judge, mean_text, problems, status_verdict
+from xfeedback.report.words import escape_markdown, is_best, judge, mean_text, problems, status_verdict
 
 COLUMNS = ("dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict")
 _WIDTH = 110
@@ -80,12 +80,23 @@ def markdown(comparison: Comparison) -> str:
         parts += [f"## {group.dataset}, {group.model}", ""]
         parts += [f"{sentence}  " for sentence in findings(group, comparison.baseline)] + [""]
         parts += [*_markdown_table(group), "", *_markdown_details(group), ""]
-        parts += [f"- **{_escape(row.label)}** {_escape(line)}" for row in group.rows for line in problems(row)]
+        parts += [
+            f"- **{escape_markdown(row.label)}** {escape_markdown(line)}"
+            for row in group.rows
+            for line in problems(row)
+        ]
         parts += [f"Stamps: {', '.join(group.stamps)}.", ""] if group.stamps else [""]
-    parts += [*filter(None, [_escape(ranks_note(comparison))]), NOTE, bold_note(comparison.baseline), "", "## Runs", ""]
+    parts += [
+        *filter(None, [escape_markdown(ranks_note(comparison))]),
+        NOTE,
+        bold_note(comparison.baseline),
+        "",
+        "## Runs",
+        "",
+    ]
     for row in comparison.rows:
         folders = ", ".join(f"`{run.name}`" for run in row.runs)
-        parts.append(f"- {_escape(row.label)} ({row.dataset}, {row.model}): {folders}")
+        parts.append(f"- {escape_markdown(row.label)} ({row.dataset}, {row.model}): {folders}")
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
 
 
@@ -149,7 +160,7 @@ def _markdown_details(group: Group) -> list[str]:
     if not metrics:
         return []
     lines = [
-        _line(["metric", *(_escape(row.label) for row in group.rows)]),
+        _line(["metric", *(escape_markdown(row.label) for row in group.rows)]),
         _line(["---", *["---:"] * len(group.rows)]),
     ]
     for name in metrics:
@@ -167,7 +178,7 @@ def _markdown_table(group: Group) -> list[str]:
     for row in group.rows:
         texts = [cell(row, name, position == 0) for position, name in enumerate(metrics)]
         bold = [f"**{text}**" if is_best(row, group, name) else text for name, text in zip(metrics, texts, strict=True)]
-        lines.append(_line([_escape(row.label), *bold, row.count]))
+        lines.append(_line([escape_markdown(row.label), *bold, row.count]))
     return lines
 
 
@@ -178,12 +189,6 @@ def _line(texts: Sequence[str]) -> str:
 def _unit(name: str) -> str:
     unit = describe(name).unit
     return f" ({unit})" if unit else ""
-
-
-def _escape(text: str) -> str:
-    for character in "\\|*_`[]<>":
-        text = text.replace(character, f"\\{character}")
-    return text
 
 
 def _item(words: str, style: str) -> Table:

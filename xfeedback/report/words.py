@@ -20,10 +20,10 @@ class Judgement:
 def judge(row: Row, metric: str, baseline: str) -> Judgement:
     """Compare one mean with the paper's number, and an accuracy with the baseline's."""
     summary = row.summaries[metric]
-    cell = published(row.dataset, row.method, metric, _variant(row)) or published(row.dataset, row.method, metric)
+    cell = published(row.dataset, row.method, metric, row.variant) or published(row.dataset, row.method, metric)
     if cell is None:
         value, verdict = None, "not published"
-    elif why := _not_comparable(cell, row, summary):
+    elif why := comparable(cell, row, summary):
         value, verdict = cell.number, f"not comparable: {why}"
     else:
         inside = summary.interval is not None and summary.interval.contains(cell.number)
@@ -63,6 +63,13 @@ def problems(row: Row) -> list[str]:
     return [f"{status_verdict(text, seeds, row)}: seed {', '.join(map(str, seeds))}" for text, seeds in row.problems]
 
 
+def escape_markdown(text: str) -> str:
+    """``text`` with the characters that Markdown would read as marks escaped."""
+    for character in "\\|*_`[]<>":
+        text = text.replace(character, f"\\{character}")
+    return text
+
+
 def fixed(value: float, digits: int = 1) -> str:
     """``value`` with so many decimals and no negative zero."""
     text = f"{value:.{digits}f}"
@@ -92,15 +99,12 @@ def is_best(row: Row, group: Group, metric: str) -> bool:
     return sign * difference.mean > 0 and sign * row.summaries[metric].mean >= max(means)
 
 
-def _variant(row: Row) -> str:
-    return next((run.variant for run in row.runs), "")
-
-
-def _not_comparable(cell: Published, row: Row, summary: Summary) -> str:
+def comparable(cell: Published, row: Row, summary: Summary) -> str:
+    """Return why ``row`` may not be judged against a published number; empty when it may."""
     if cell.not_comparable:
         return cell.not_comparable
-    if cell.protocol and cell.protocol != _variant(row):
-        return f"published for variant={cell.protocol}, ours is {_variant(row) or 'not stated'}"
+    if cell.protocol and cell.protocol != row.variant:
+        return f"published for variant={cell.protocol}, ours is {row.variant or 'not stated'}"
     if row.stamps:
         return f"ours is stamped {', '.join(row.stamps)}"
     return "one seed has no interval" if summary.interval is None else ""
