@@ -19,8 +19,11 @@ from xfeedback.models.base import InShape, ModelConfig, example
 from xfeedback.seeding import derive
 
 _FAMILIES = {
+    "bc_resnet": ("bc_resnet", "BcResNetConfig"),
+    "ds_cnn": ("ds_cnn", "DsCnnConfig"),
     "gapnet": ("gapnet", "GapNetConfig"),
     "gapnet_bn": ("gapnet", "GapNetBNConfig"),
+    "kws_cnn": ("kws_cnn", "KwsCnnConfig"),
     "mnist_cnn": ("mnist_cnn", "MnistCnnConfig"),
     "resnet18": ("resnet18", "ResNet18Config"),
     "resnet18_gap8": ("resnet18", "ResNet18Gap8Config"),
