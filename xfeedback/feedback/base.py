@@ -107,7 +107,7 @@ class Feedback(nn.Module):
         """Act after the last step of a phase."""
 
     def epoch_start(self, network: nn.Module, epoch: int) -> None:
-        """Act before the first step of an epoch (from 0), whatever the strength; also when training is resumed there."""
+        """Act before the first step of an epoch (from 0), whatever the strength; when resuming too."""
 
     def sample_weights(self, step: Step) -> Tensor | None:
         """Return factors of the cross-entropy of each sample ``(B,)``, or None for 1."""
