@@ -59,10 +59,11 @@ class Noisy(nn.Module):
             nn.ReLU(),
         )
         self.above = nn.Sequential(nn.BatchNorm2d(6), nn.Dropout(0.3), nn.Conv2d(6, 8, 3, padding=1), nn.ReLU())
+        self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(8, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.above(self.features(x)).mean((2, 3)))
+        return self.head(self.pool(self.above(self.features(x))).flatten(1))
 
 
 NETWORKS = ("gapnet", "noisy")
