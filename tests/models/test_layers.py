@@ -12,7 +12,7 @@ from xfeedback import models
 from xfeedback.errors import UserError
 from xfeedback.models.layers import explained_layer, gap_head, get_layer
 
-OURS = [name for name in models.names() if name != "timm"]
+OURS = [name for name in models.fitting("image") if name != "timm"]
 
 
 SIDES = {"resnet18": (4, 4), "mnist_cnn": (14, 14), "kws_cnn": (16, 16), "ds_cnn": (16, 16), "bc_resnet": (4, 32)}
