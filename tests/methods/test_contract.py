@@ -199,19 +199,19 @@ def test_combines_with_another_method_on_one_clean_forward(name, kind):
 def test_a_loss_that_is_not_finite_is_refused_before_the_weights_move(name):
     poisoned = tiny.changed(lambda b: replace(b, x=torch.full_like(b.x, torch.nan)))
     host = tiny.module(tiny.feedback(name))
-    before = tiny.state(host)
+    before = tiny.weights(host)
     with pytest.raises(TrainingError, match=r"term 'ce'.*lr"):
         tiny.trained(host, poisoned)
-    tiny.assert_same_bits(tiny.state(host), before)
+    tiny.assert_same_bits(tiny.weights(host), before)
 
 
 @pytest.mark.parametrize("name", WEIGHTED)
 def test_a_term_that_is_not_finite_is_named(name):
     host = tiny.module(tiny.feedback(name, **{methods.feedback_class(name).strength_option: 1e39}))
-    before = tiny.state(host)
+    before = tiny.weights(host)
     with pytest.raises(TrainingError, match=f"epoch 0, step 0: term '{name}/"):
         tiny.trained(host)
-    tiny.assert_same_bits(tiny.state(host), before)
+    tiny.assert_same_bits(tiny.weights(host), before)
 
 
 @every_method

@@ -114,6 +114,10 @@ def state(host: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in host.state_dict().items()}
 
 
+def weights(host: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.detach().clone() for name, parameter in host.named_parameters()}
+
+
 def assert_same_bits(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     assert found.keys() == expected.keys()
     different = [name for name in found if not torch.equal(found[name], expected[name])]
