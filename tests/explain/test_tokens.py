@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from xfeedback.data.text import PADDING, SEPARATOR, UNKNOWN
-from xfeedback.explain.masking import lowest
-from xfeedback.explain.tokens import deleted, lowest_of, previous_kept, real, replaced, share
+from xfeedback.explain.tokens import deleted, previous_kept, real, replaced
 
 S, U = SEPARATOR, UNKNOWN
 
@@ -24,36 +23,6 @@ def texts(n: int = 60, length: int = 12, seed: int = 0) -> torch.Tensor:
 
 def test_padding_and_separators_are_not_real():
     assert real(torch.tensor([[5, U, S, 6, 0]])).tolist() == [[True, True, False, True, False]]
-
-
-@pytest.mark.parametrize(
-    ("fraction", "least", "expected"), [(0.5, True, [0, 1, 1, 1, 3]), (0.5, False, [0, 0, 1, 1, 3])]
-)
-def test_share_rounds_down_and_takes_one_where_there_is_one(fraction, least, expected):
-    assert share(torch.tensor([0, 1, 2, 3, 7]), fraction, at_least_one=least).tolist() == expected
-
-
-@pytest.mark.parametrize("ties", ["exact", "threshold"])
-def test_lowest_of_equals_a_sorted_loop(ties):
-    ids = texts()
-    ranking = torch.randint(0, 4, ids.shape, generator=torch.Generator().manual_seed(1)).double()
-    k = share(real(ids).sum(1), 0.4, at_least_one=True)
-    found = lowest_of(ranking, real(ids), k, ties=ties)
-    for row in range(len(ids)):
-        places = [p for p in range(ids.shape[1]) if ids[row, p] not in (PADDING, S)]
-        order = sorted(places, key=lambda p, row=row: (float(ranking[row, p]), p))
-        chosen = order[: int(k[row])]
-        if ties == "threshold" and chosen:
-            chosen = [p for p in places if ranking[row, p] <= ranking[row, chosen[-1]]]
-        assert found[row].nonzero().flatten().tolist() == sorted(chosen)
-
-
-@pytest.mark.parametrize("ties", ["exact", "threshold"])
-def test_lowest_of_everything_is_lowest(ties):
-    ranking = torch.randint(0, 5, (20, 9), generator=torch.Generator().manual_seed(2)).double()
-    everything = torch.ones(20, 9, dtype=torch.bool)
-    found = lowest_of(ranking, everything, torch.full((20,), 4), ties=ties)
-    assert torch.equal(found, lowest(ranking, 4, ties=ties))
 
 
 def test_previous_kept_copies_the_right_token():

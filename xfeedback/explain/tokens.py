@@ -10,7 +10,6 @@ import torch
 from torch import Generator, Tensor
 
 from xfeedback.data.text import PADDING, RESERVED, SEPARATOR, UNKNOWN
-from xfeedback.explain.masking import Ties
 
 Replacement = Literal["previous_kept", "unk", "pad", "delete", "random_vocab"]
 
@@ -18,39 +17,6 @@ Replacement = Literal["previous_kept", "unk", "pad", "delete", "random_vocab"]
 def real(ids: Tensor) -> Tensor:
     """Return where the tokens are that may be chosen, bool ``(B, L)``: no padding, no separator."""
     return (ids != PADDING) & (ids != SEPARATOR)
-
-
-def share(count: Tensor, fraction: float, *, at_least_one: bool) -> Tensor:
-    """Return k = int(fraction n) of each text, or max(1, int(fraction n)), never more than n, ``(B,)`` int64.
-
-    Args:
-        count: n, ``(B,)`` int64.
-        fraction: in [0, 1].
-        at_least_one: whether k is at least 1 where n is.
-    """
-    k = (fraction * count.double()).long()
-    return torch.minimum(k.clamp_min(1) if at_least_one else k, count)
-
-
-def lowest_of(ranking: Tensor, allowed: Tensor, k: Tensor, *, ties: Ties = "exact") -> Tensor:
-    """Mark the ``k[b]`` allowed positions with the smallest ranking of each text; equation (4) with k per text.
-
-    Args:
-        ranking: ``(B, L)``.
-        allowed: bool ``(B, L)``; other positions are never marked.
-        k: how many, ``(B,)`` int64, 0 <= k <= number of allowed positions.
-        ties: ``exact``: the first of equal values win; ``threshold``: every position equal to the k-th smallest.
-
-    Returns:
-        bool ``(B, L)``.
-    """
-    ordered = torch.where(allowed, ranking, torch.inf).sort(dim=1, stable=True)
-    if ties == "threshold":
-        threshold = ordered.values.gather(1, (k - 1).clamp_min(0)[:, None])
-        return (ranking <= threshold) & allowed & (k > 0)[:, None]
-    place = torch.arange(ranking.shape[1], device=ranking.device).expand_as(ranking)
-    marks = torch.zeros_like(allowed)
-    return marks.scatter_(1, ordered.indices, place < k[:, None]) & allowed
 
 
 def previous_kept(ids: Tensor, masked: Tensor) -> Tensor:

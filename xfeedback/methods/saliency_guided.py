@@ -12,21 +12,25 @@ from torch import Tensor
 from xfeedback.config import require
 from xfeedback.explain import Output
 from xfeedback.explain.masking import Fill, Ties, fill_values, lowest
+from xfeedback.explain.tokens import Replacement, real, replaced
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
 from xfeedback.losses import kl_consistency
 from xfeedback.losses.consistency import Direction
 from xfeedback.types import Batch
 
+Reduce = Literal["mean_signed", "mean_abs", "l2"]
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "rank": "signed",
         "channel_reduce": "mean_signed",
+        "text_reduce": "mean_signed",
         "dropout": "independent",
         "bn_masked": "update",
     },
     "clean": {
         "rank": "abs",
         "channel_reduce": "mean_abs",
+        "text_reduce": "l2",
         "dropout": "shared",
         "bn_masked": "no_update",
     },
@@ -45,6 +49,7 @@ class SaliencyGuidedConfig(FeedbackConfig):
         rank: by the signed gradient or by its magnitude.
         channel_reduce: how the channels' gradients become one: mean, mean of magnitudes, or Euclidean norm; of no
             account for series, where each cell is a position.
+        text_reduce: the same for the entries of a token's embedding.
         explain_output: what is differentiated.
         explain_class: the label or the prediction.
         saliency_mode: gradient in evaluation mode (one more forward) or of the clean training pass.
@@ -52,7 +57,8 @@ class SaliencyGuidedConfig(FeedbackConfig):
         bn_masked: whether the masked view moves running statistics.
         detach_reference: treat the clean prediction as a constant in the divergence.
         kl_direction: which prediction is the reference.
-        fill: what masked positions are replaced by.
+        fill: what masked positions of images and series are replaced by.
+        text_replace: what masked tokens are replaced by, see :func:`xfeedback.explain.tokens.replaced`.
         mask_source: masked positions: lowest saliency; highest, or random, as controls; or none.
         ties: mask exactly k positions, or every position equal to the k-th.
         every_n_steps: steps between two masked views; the others are plain.
@@ -63,7 +69,8 @@ class SaliencyGuidedConfig(FeedbackConfig):
     mask_fraction: float = 0.5
     k_rule: Literal["floor", "floor_min1"] = "floor_min1"
     rank: Literal["signed", "abs"] | None = None
-    channel_reduce: Literal["mean_signed", "mean_abs", "l2"] | None = None
+    channel_reduce: Reduce | None = None
+    text_reduce: Reduce | None = None
     explain_output: Literal["logit", "log_prob", "prob"] = "logit"
     explain_class: Literal["true", "predicted"] = "true"
     saliency_mode: Literal["eval", "reuse"] = "eval"
@@ -72,6 +79,7 @@ class SaliencyGuidedConfig(FeedbackConfig):
     detach_reference: bool = False
     kl_direction: Direction = "clean_masked"
     fill: Fill = "uniform_channel"
+    text_replace: Replacement = "previous_kept"
     mask_source: Literal["low", "high", "random", "none"] = "low"
     ties: Ties = "exact"
     every_n_steps: int = 1
@@ -92,7 +100,7 @@ class SaliencyGuidedFeedback(Feedback):
     name = "saliency_guided"
     Config = SaliencyGuidedConfig
     strength_option = "lambda_kl"
-    takes = ("image", "series")
+    takes = ("image", "series", "text")
     config: SaliencyGuidedConfig
 
     def __init__(self, config: SaliencyGuidedConfig | None = None) -> None:
@@ -107,11 +115,12 @@ class SaliencyGuidedFeedback(Feedback):
             return step.input_gradient(kind, target, self.config.explain_class).detach()
         return step.evaluation_gradient(kind, target, self.config.explain_class)
 
-    def ranking(self, saliency: Tensor) -> Tensor:
+    def ranking(self, saliency: Tensor, reduce: Reduce | None = None) -> Tensor:
         """Return r ``(B, n)`` from a ``(B, C, n)``; equations (2) and (3), negated for the control ``high``."""
-        if self.config.channel_reduce == "mean_signed":
+        reduce = reduce or self.config.channel_reduce
+        if reduce == "mean_signed":
             reduced = saliency.mean(1)
-        elif self.config.channel_reduce == "mean_abs":
+        elif reduce == "mean_abs":
             reduced = saliency.abs().mean(1)
         else:
             reduced = saliency.norm(dim=1)
@@ -119,39 +128,50 @@ class SaliencyGuidedFeedback(Feedback):
         return -ranked if self.config.mask_source == "high" else ranked
 
     def masked_positions(self, step: Step) -> Tensor:
-        """Return m, bool ``(B, n)``, with exactly k positions a sample, none of them padding; equation (4)."""
-        x, real = by_position(step.batch.x), real_cells(step.batch)
+        """Return m, bool ``(B, n)``, with exactly k positions a sample, no padding and no separator; equation (4)."""
+        allowed, x = real_positions(step.batch), step.batch.x
         if self.config.mask_source == "none":
-            return torch.zeros_like(x[:, 0], dtype=torch.bool)
-        ranking = self.ranking(by_position(self.saliency(step)))
+            return torch.zeros_like(x if is_text(step.batch) else by_position(x)[:, 0], dtype=torch.bool)
+        if is_text(step.batch):
+            ranking = self.ranking(self.saliency(step).transpose(1, 2), self.config.text_reduce)
+        else:
+            ranking = self.ranking(by_position(self.saliency(step)))
         if self.config.mask_source == "random":
             draws = step.generator("random_mask")
             ranking = torch.rand(ranking.shape, device=ranking.device, generator=draws)
         least = int(self.config.k_rule == "floor_min1")
-        if real is None:
-            k = max(least, int(self.config.mask_fraction * x.shape[2]))
+        if allowed is None:
+            k = max(least, int(self.config.mask_fraction * ranking.shape[1]))
             return lowest(ranking, k, ties=self.config.ties)
-        n = real.sum(1)
+        n = allowed.sum(1)
         k = (self.config.mask_fraction * n.double()).long().clamp_min(least).minimum(n)
-        return lowest(ranking.masked_fill(~real, torch.inf), k, ties=self.config.ties) & real
+        return lowest(ranking.masked_fill(~allowed, torch.inf), k, ties=self.config.ties) & allowed
 
     def view(self, step: Step) -> View | None:
         """Return the input with its masked positions replaced; equation (5)."""
         if step.number % self.config.every_n_steps:
             return None
+        return View(
+            x=self.masked_text(step) if is_text(step.batch) else self.masked_input(step),
+            shared_noise=self.config.dropout == "shared",
+            update_statistics=self.config.bn_masked == "update",
+        )
+
+    def masked_input(self, step: Step) -> Tensor:
+        """Return images or series with their masked positions filled."""
         x = step.batch.x
         channels = x.flatten(2) if x.ndim == 4 else x.transpose(1, 2)
         fills = fill_values(channels, self.config.fill, step.generator("fill"), step.batch.valid)
         masked = self.masked_positions(step)
         if x.ndim == 4:
-            view = torch.where(masked[:, None], fills, channels).reshape(x.shape)
-        else:
-            view = torch.where(masked.view(x.shape), fills.transpose(1, 2), x)
-        return View(
-            x=view,
-            shared_noise=self.config.dropout == "shared",
-            update_statistics=self.config.bn_masked == "update",
-        )
+            return torch.where(masked[:, None], fills, channels).reshape(x.shape)
+        return torch.where(masked.view(x.shape), fills.transpose(1, 2), x)
+
+    def masked_text(self, step: Step) -> Tensor:
+        """Return the ids of texts with their masked tokens replaced, ``(B, L)``."""
+        n_ids = step.network.get_submodule("embedding").get_parameter("weight").shape[0]
+        draws = step.generator("fill")
+        return replaced(step.batch.x, self.masked_positions(step), self.config.text_replace, n_ids, draws)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"kl": lambda * KL}``; equations (6) and (7)."""
@@ -171,8 +191,15 @@ def by_position(x: Tensor) -> Tensor:
     return x.flatten(2) if x.ndim == 4 else x.flatten(1)[:, None]
 
 
-def real_cells(batch: Batch) -> Tensor | None:
-    """Return which cells of series are no padding, bool ``(B, n)``; None: all."""
+def is_text(batch: Batch) -> bool:
+    """Return whether inputs are ids of tokens."""
+    return batch.x.ndim == 2
+
+
+def real_positions(batch: Batch) -> Tensor | None:
+    """Return which tokens of texts and cells of series may be masked, bool ``(B, n)``; None: all."""
+    if is_text(batch):
+        return real(batch.x)
     return None if batch.valid is None else batch.valid[..., None].expand_as(batch.x).flatten(1)
 
 
