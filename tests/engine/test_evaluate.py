@@ -208,3 +208,24 @@ def test_the_last_batch_is_cut():
     assert [batch.y.tolist() for batch in first(batches, 6)] == [[0, 1, 2, 3], [4, 5]]
     assert [len(batch) for batch in first(batches, 4)] == [4]
     assert list(first(batches, 0)) == []
+
+
+def test_faithfulness_is_measured_when_asked_for_and_changes_nothing_else(task, network):
+    default = evaluate(network, task, EvaluationConfig(explained=10, pictures=0), CPU)
+    config = EvaluationConfig(
+        explained=10, pictures=0, faithfulness=("accuracy_drop", "relevance"), faithfulness_samples=12, batch_size=8
+    )
+    found = evaluate(network, task, config, CPU)
+    more = {name: value for name, value in found.metrics.items() if name.startswith("faithfulness/")}
+    names = ("gradient", "integrated_gradients", "smoothgrad", "deeplift", "gradient_shap", "deep_shap", "random")
+    assert {f"faithfulness/{score}_{name}" for score in ("drop_area", "aup", "aur", "aupr") for name in names} <= set(
+        more
+    )
+    assert {name: value for name, value in found.metrics.items() if name not in more} == pytest.approx(default.metrics)
+    assert not any(name.startswith("faithfulness/") for name in default.metrics)
+    assert found.notes == default.notes == ()
+    assert len(found.curves["drop_gradient"]) == 10
+    other = evaluate(network, task, replace(config, baseline="uniform", background="uniform"), CPU).metrics
+    for name in ("integrated_gradients", "deep_shap"):
+        assert other[f"faithfulness/aup_{name}"] != more[f"faithfulness/aup_{name}"]
+    assert other["faithfulness/aup_gradient"] == more["faithfulness/aup_gradient"]

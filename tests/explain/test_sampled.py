@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from captum.attr import DeepLiftShap, GradientShap, IntegratedGradients
+from captum.attr import DeepLift, DeepLiftShap, GradientShap, IntegratedGradients
 from torch import nn
 
-from xfeedback.explain.deeplift import ExplainerInvalid, deep_shap, deeplift, gap, refuse_unhooked
+from xfeedback.explain.deeplift import ExplainerInvalid, deep_shap, deeplift, gap, refuse_unruled
 from xfeedback.explain.sampled import gradient_shap, input_gradient, smoothgrad
 from xfeedback.explain.scored import Explained
 from xfeedback.models.text_base import TextNetwork
@@ -73,19 +73,51 @@ def test_gradient_shap_goes_to_captums_with_many_draws():
     assert (ours - theirs).abs().mean() < 0.05 * size
 
 
-def test_deeplift_adds_up_and_integrated_gradients_nearly_do():
-    network = net()
-    baseline = torch.zeros_like(X)
-    parts = deeplift(network, X, Y, baseline)
-    assert gap(network, X, Y, baseline, parts) <= 1e-9
-    path = IntegratedGradients(network).attribute(X, baseline, Y, n_steps=50)
-    assert gap(network, X, Y, baseline, path) <= 0.05
+def chain(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(2, 4, 3), *layers, nn.Flatten(), nn.LazyLinear(3)).double()
+    network(X)
+    return network.eval()
+
+
+def plain_layers() -> nn.Module:
+    return chain(nn.Tanh(), nn.Conv2d(4, 5, 2), nn.ReLU())
+
+
+BASELINE = torch.randn(2, 8, 8, dtype=torch.float64, generator=numbers)
+
+
+@pytest.mark.parametrize("baseline", [torch.zeros(2, 8, 8, dtype=torch.float64), BASELINE])
+@pytest.mark.parametrize("network", [plain_layers(), chain(nn.MaxPool2d(2))], ids=["nonlinear", "pooling"])
+def test_deeplift_equals_captum_where_captum_adds_up(network, baseline):
+    theirs = DeepLift(network).attribute(X, baseline.expand_as(X).contiguous(), Y)
+    torch.testing.assert_close(deeplift(network, X, Y, baseline), theirs, rtol=1e-9, atol=1e-12)
+    assert gap(network, X, Y, baseline, theirs) <= 1e-9
+
+
+def test_captum_loses_the_pooling_beside_a_nonlinear_layer():
+    """Why the rule is ours; when this fails captum has been repaired."""
+    theirs = DeepLift(net()).attribute(X, BASELINE.expand_as(X).contiguous(), Y)
+    assert gap(net(), X, Y, BASELINE, theirs) > 0.1
+
+
+@pytest.mark.parametrize("network", [net(), chain(nn.ReLU(), nn.MaxPool2d(3, 1))], ids=["pooling", "overlapping"])
+def test_deeplift_adds_up_and_leaves_the_network_as_it_was(network):
+    parts = deeplift(network, X, Y, BASELINE)
+    assert gap(network, X, Y, BASELINE, parts) <= 1e-9
     assert all(p.grad is None for p in network.parameters())
-    assert not any(m._forward_hooks or m._forward_pre_hooks or m._backward_hooks for m in network.modules())
+    assert not any(m._forward_hooks for m in network.modules())
+    small = X + 1e-9
+    torch.testing.assert_close(deeplift(network, X, Y, small), (X - small) * input_gradient(network, X, Y))
+
+
+def test_integrated_gradients_nearly_add_up():
+    path = IntegratedGradients(net()).attribute(X, torch.zeros_like(X), Y, n_steps=50)
+    assert gap(net(), X, Y, torch.zeros_like(X), path) <= 0.05
 
 
 def test_deep_shap_equals_captum_on_one_background():
-    network = net()
+    network = plain_layers()
     background = torch.randn(3, *X.shape[1:], dtype=X.dtype, generator=generator(1))
     found = deep_shap(network, X, Y, torch.stack([b.expand_as(X) for b in background]))
     torch.testing.assert_close(found, DeepLiftShap(network).attribute(X, background, target=Y), rtol=1e-9, atol=1e-12)
@@ -100,9 +132,9 @@ def test_deep_shap_equals_captum_on_one_background():
         ("in place", "layer 'relu1' works in place"),
     ],
 )
-def test_networks_that_captum_would_misread_are_refused_by_name(how, message):
+def test_networks_that_would_be_misread_are_refused_by_name(how, message):
     with pytest.raises(ExplainerInvalid, match=message):
-        refuse_unhooked(net(how), X)
+        refuse_unruled(net(how), X)
     explained = Explained(network=net(how), layer=None, baseline=torch.zeros(2, 8, 8))
     kept, notes = explained.usable(("gradient", "deeplift", "deep_shap"), X)
     assert kept == ("gradient",)
@@ -110,14 +142,26 @@ def test_networks_that_captum_would_misread_are_refused_by_name(how, message):
 
 
 def test_functional_relus_would_give_input_times_gradient():
-    """Why they are refused: captum's answer is then the gradient times the way, and does not add up."""
-    network, baseline = net("functions"), torch.zeros_like(X)
+    """Why they are refused: the answer would be the gradient times the way, which does not add up."""
+    torch.manual_seed(0)
+
+    class Functions(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(128, 9), nn.Linear(9, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.two(F.relu(self.one(x.flatten(1))))
+
+    network, baseline = Functions().double(), BASELINE
     found = deeplift(network, X, Y, baseline)
+    torch.testing.assert_close(found, (X - baseline) * input_gradient(network, X, Y))
+    torch.testing.assert_close(found, DeepLift(network).attribute(X, baseline.expand_as(X).contiguous(), Y))
     assert gap(network, X, Y, baseline, found) > 0.05
 
 
 def test_layers_are_let_through():
-    refuse_unhooked(net(), X)
+    refuse_unruled(net(), X)
     explained = Explained(network=net(), layer=None, baseline=torch.zeros(2, 8, 8))
     assert explained.usable(("deeplift", "deep_shap"), X) == (("deeplift", "deep_shap"), ())
 

@@ -1,7 +1,7 @@
 """Score a trained network: accuracy on each test view, what decoys do, and where its explanations look."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from xfeedback.data.device import DeviceLoader
 from xfeedback.data.task import Split, Task
+from xfeedback.engine.faithfulness import arranged, faithfulness
 from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.shown import picture_arrays
@@ -34,25 +35,30 @@ class Evaluation:
         metrics: by name; accuracies and shares in percent.
         pictures: arrays of ``explanations.npz``; empty when none were asked for.
         notes: what could not be measured and why.
+        curves: of faithfulness by name, one value a level.
     """
 
     metrics: dict[str, float]
     pictures: dict[str, NDArray]
     notes: tuple[str, ...] = ()
+    curves: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: torch.device) -> Evaluation:
     """Evaluate on every test view; explanations are those of the first, the headline."""
     views = task.test_loaders(config.batch_size, device)
     headline = next(iter(views.values()))
-    pictures, notes = {}, ()
+    pictures, notes, curves = {}, (), {}
     with mode(network, training=False):
         metrics = accuracies({view: predictions(network, loader) for view, loader in views.items()}, task)
-        if config.explained or config.pictures:
+        if config.explained or config.pictures or config.faithfulness:
             explained, config, notes = explanations(network, task, config, headline)
             metrics |= localisation(explained, headline, config) if task.has_annotations else {}
             pictures = picture_arrays(explained, task, headline, config)
-    return Evaluation(metrics=metrics, pictures=pictures, notes=notes)
+            if config.faithfulness:
+                found = faithfulness(explained, headline, config)
+                metrics, curves, notes = metrics | dict(found.metrics), found.curves, (*notes, *found.notes)
+    return Evaluation(metrics=metrics, pictures=pictures, notes=tuple(dict.fromkeys(notes)), curves=curves)
 
 
 @torch.no_grad()
@@ -99,6 +105,7 @@ def explanations(
         except UserError as error:
             notes.append(f"{' and '.join(NEED_LAYER)} are left out of the evaluation: {error}")
     explained = Explained(network=network, layer=layer, baseline=baseline(task).to(batches.device), kind=task.kind)
+    explained = arranged(explained, task, config)
     names = [name for name in config.explainers if not (notes and name in NEED_LAYER)]
     kept, said = explained.usable(names, batches.batch(0, 0).x[:TRIED])
     return explained, replace(config, explainers=kept or ("gradient",)), (*notes, *said)

@@ -14,7 +14,7 @@ from torch import Tensor
 from xfeedback.data.task import Task
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
-from xfeedback.explain.scored import Explained
+from xfeedback.explain.scored import WITH_BACKGROUND, Explained
 from xfeedback.explain.tokens import real
 from xfeedback.metrics.faithfulness import area, blurred, removal_ranks, removed_count
 from xfeedback.metrics.relevance import SHARES, relevance_areas, scaled, weighted_precision_recall
@@ -224,11 +224,10 @@ def arranged(explained: Explained, task: Task, config: EvaluationConfig) -> Expl
     zero embedding.
     """
     device = next(explained.network.parameters()).device
-    baseline = explained.baseline
     if explained.kind == "text":
-        background = torch.zeros(1, 1, 1, device=device)
-    else:
-        background = next(iter(task.train_loader(BACKGROUND, device, seed=0))).x
-        baseline = {"mean": baseline, "zero": torch.zeros((), device=device), "uniform": None}[config.baseline]
-        background = background if config.background == "train" else None
-    return replace(explained, baseline=baseline, background=background, channels=config.channels)
+        return replace(explained, background=torch.zeros(1, 1, 1, device=device))
+    asked = {*config.explainers, *(config.faithfulness_explainers if config.faithfulness else ())}
+    drawn = config.background == "train" and asked.intersection(WITH_BACKGROUND)
+    background = next(iter(task.train_loader(BACKGROUND, device, seed=0))).x if drawn else None
+    baselines = {"mean": explained.baseline, "zero": torch.zeros((), device=device), "uniform": None}
+    return replace(explained, background=background, baseline=baselines[config.baseline], channels=config.channels)

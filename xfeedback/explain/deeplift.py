@@ -1,23 +1,31 @@
-"""DeepLIFT and DeepSHAP by captum, refused where captum's rules can't see what the network does.
+"""DeepLIFT and DeepSHAP: rescale rule on layers, refused where a nonlinearity is no layer of its own.
 
-captum replaces the gradient of nonlinear *modules* that run once. A ReLU or a pooling that is called as a function, or
-runs twice, keeps its plain gradient, and the answer is then (x - baseline) * gradient under another name.
+The rule replaces the derivative of nonlinear *layers* that run once. A ReLU or a pooling that is called as a function
+would keep its derivative, and the answer would be (x - baseline) * gradient under another name. captum 0.9 loses the
+rule of a pooling beside a nonlinear layer (its parts then miss the rise of the logit), so the rule is ours.
 """
 
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-RULED = (nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Sigmoid, nn.Tanh, nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
-"""Nonlinear layers that captum has a rule for."""
-_FUNCTIONS = ("relu", "relu_", "leaky_relu", "elu", "gelu", "max_pool1d", "max_pool2d", "max_pool3d")
+from xfeedback.explain.gradient import gradient
+from xfeedback.explain.outputs import explained_output
+
+ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Softplus, nn.Sigmoid, nn.Tanh)
+POOLS = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
+RULED = (*ELEMENTWISE, *POOLS)
+"""Nonlinear layers that have a rule."""
+_FUNCTIONS = ("relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "max_pool1d", "max_pool2d", "max_pool3d")
 COMPLETE = 1e-3
 """Largest gap, relative to the rise of the logits, at which the parts still count as adding up."""
+_SMALL = 1e-7
+"""Differences below this have the derivative instead of a quotient."""
 
 
 class ExplainerInvalid(Exception):  # noqa: N818 - a verdict on an explainer, and no mistake of the user's
@@ -28,7 +36,7 @@ def deeplift(network: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) ->
     """Return each entry's part in the rise of the logit from a baseline: rescale rule (Shrikumar et al. 2017).
 
     Args:
-        network: in evaluation mode, see :func:`refuse_unhooked`; maps inputs ``(B, ...)`` to logits ``(B, N)``.
+        network: in evaluation mode, see :func:`refuse_unruled`; maps inputs ``(B, ...)`` to logits ``(B, N)``.
         x: ``(B, ...)``.
         target: explained class ``(B,)``.
         baseline: broadcasts to ``x``.
@@ -36,13 +44,52 @@ def deeplift(network: nn.Module, x: Tensor, target: Tensor, baseline: Tensor) ->
     Returns:
         Signed, same shape as ``x``.
     """
-    from captum.attr import DeepLift
+    half, start = x.detach().requires_grad_(), baseline.to(x.dtype).expand_as(x)
+    handles = [m.register_forward_hook(_ruled) for m in network.modules() if isinstance(m, RULED)]
+    try:
+        with torch.enable_grad():
+            logits = network(torch.cat([half, start]))[: len(x)]
+            slopes = gradient(explained_output(logits, target, "logit"), half).detach()
+    finally:
+        for handle in handles:
+            handle.remove()
+    return slopes * (x - start)
 
-    with warnings.catch_warnings(), torch.enable_grad():
-        warnings.filterwarnings("ignore", message=".*forward, backward hooks.*")
-        warnings.filterwarnings("ignore", message=".*required_grads.*")
-        found = DeepLift(network).attribute(x.detach(), baseline.expand_as(x).contiguous(), target)
-    return found.detach()
+
+def _ruled(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    """Give a layer's output for inputs and baselines ``(2B, ...)`` the slope of the rule instead of its derivative."""
+    x, start = inputs[0].chunk(2)
+    y, y_start = output.chunk(2)
+    if isinstance(layer, ELEMENTWISE):
+        small = (x - start).abs() < _SMALL
+        slope = _quotient(y - y_start, x - start)
+        return torch.cat([torch.where(small, y, _sloped(y, (slope, x))), y_start])
+    places, places_start = _largest(layer, x), _largest(layer, start)
+    top = torch.maximum(y, y_start)
+    own, other = (_at(x, p).view_as(y) for p in (places, places_start))
+    first = _quotient(top - y_start, own - _at(start, places).view_as(y))
+    second = _quotient(y - top, other - _at(start, places_start).view_as(y))
+    return torch.cat([_sloped(y, (first, own), (second, other)), y_start])
+
+
+def _quotient(a: Tensor, b: Tensor) -> Tensor:
+    return torch.where(b.abs() < _SMALL, 0.0, a / torch.where(b.abs() < _SMALL, 1.0, b)).detach()
+
+
+def _sloped(value: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
+    """``value``, whose derivative by each tensor is the slope given with it."""
+    return value.detach() + sum(slope * (x - x.detach()) for slope, x in terms)
+
+
+def _largest(layer: nn.Module, x: Tensor) -> Tensor:
+    """Places of each window's largest value in the flattened map, ``(B, C, windows)``."""
+    pool = next(function for kind, function in POOLS.items() if isinstance(layer, kind))
+    options = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
+    return pool(x.detach(), **options, return_indices=True)[1].flatten(2)
+
+
+def _at(x: Tensor, places: Tensor) -> Tensor:
+    return x.flatten(2).gather(2, places)
 
 
 def deep_shap(network: nn.Module, x: Tensor, target: Tensor, baselines: Tensor) -> Tensor:
@@ -50,8 +97,8 @@ def deep_shap(network: nn.Module, x: Tensor, target: Tensor, baselines: Tensor) 
     return torch.stack([deeplift(network, x, target, baseline) for baseline in baselines]).mean(0)
 
 
-def refuse_unhooked(network: nn.Module, x: Tensor) -> None:
-    """Refuse a network with a nonlinearity that captum would miss.
+def refuse_unruled(network: nn.Module, x: Tensor) -> None:
+    """Refuse a network with a nonlinearity that the rule would miss.
 
     Args:
         network: in evaluation mode.
@@ -87,7 +134,7 @@ def gap(network: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, parts: 
         logits = network(x) - network(baseline.expand_as(x).contiguous())
     rise = logits.gather(1, target[:, None])[:, 0].double()
     missing = (parts.flatten(1).double().sum(1) - rise).abs().sum()
-    return float(missing / rise.abs().sum().clamp_min(1e-12))
+    return float(missing.detach() / rise.abs().sum().clamp_min(1e-12))
 
 
 def _calls(network: nn.Module, x: Tensor) -> tuple[Counter[str], list[str]]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from xfeedback.explain.attribution import enlarged, integrated_gradients, occlusion
-from xfeedback.explain.deeplift import COMPLETE, ExplainerInvalid, deep_shap, deeplift, gap, refuse_unhooked
+from xfeedback.explain.deeplift import COMPLETE, ExplainerInvalid, deep_shap, deeplift, gap, refuse_unruled
 from xfeedback.explain.grad_cam import grad_cam
 from xfeedback.explain.gradient import gradient
 from xfeedback.explain.outputs import explained_output
@@ -26,6 +26,7 @@ from xfeedback.seeding import generator
 SLOW = ("integrated_gradients", "occlusion")
 """Explainers that take dozens of passes."""
 IMAGES_ONLY = ("grad_cam", "occlusion", "centre")
+WITH_BACKGROUND = ("gradient_shap", "deep_shap")
 FLOORS = ("uniform", "random", "centre")
 """Maps that know nothing of the network."""
 NOISY_COPIES = {"image": 5, "series": 5, "text": 25}
@@ -168,10 +169,12 @@ class Explained:
     def _tried(self, name: str, x: Tensor) -> list[str]:
         if name in IMAGES_ONLY and self.kind != "image":
             raise ExplainerInvalid(f"it is for images, not for {WORDS[self.kind]}")
+        if name in ("grad_cam", "occlusion") and self.layer is None:
+            raise ExplainerInvalid(f"{type(self.network).__name__} has no feature map that it could explain")
         if name not in ("deeplift", "deep_shap"):
             return []
         x = self.entered(x)
-        refuse_unhooked(self.network, x)
+        refuse_unruled(self.network, x)
         with torch.no_grad():
             target, start = self.network(x).argmax(1), self._start(x, 0)
         missing = gap(self.network, x, target, start, deeplift(self.network, x, target, start))
