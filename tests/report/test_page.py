@@ -148,7 +148,7 @@ def test_maps_are_read_as_written(tmp_path):
     found = read_explanations(folder, [])
     assert found is not None
     assert sorted(found.maps) == ["grad_cam", "gradient"]
-    np.testing.assert_array_equal(found.images, pictures()["images"])
+    np.testing.assert_array_equal(found.inputs, pictures()["images"])
     assert pick(np.array([1, 1, 0, 1, 0, 2]), 3) == [0, 2, 5]
 
 

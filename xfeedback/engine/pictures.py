@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from xfeedback import files
+from xfeedback.engine.text_picture import text_picture
 
 CELL, GAP, LEFT, TEXT = 96, 2, 80, 18
 """Pixels of one small picture, between two, of the margin with the rows' names, and of a line of text."""
@@ -20,8 +21,10 @@ def write_pictures(folder: Path, arrays: Mapping[str, NDArray], class_names: Seq
 
     Args:
         folder: the run's folder.
-        arrays: ``images`` ``(N, H, W, C)`` uint8, ``label`` and ``prediction`` ``(N,)``, ``map/<explainer>``
-            ``(N, H, W)`` in [0, 1], and where there are any ``mask`` and ``wrong`` ``(N, H, W)`` bool.
+        arrays: ``images`` ``(N, H, W, C)`` uint8, ``series`` ``(N, T, F)`` or ``tokens`` ``(N, L)`` text; ``label``,
+            ``prediction`` and ``index`` ``(N,)``; ``map/<explainer>`` in [0, 1] and where there are any ``mask`` and
+            ``wrong`` bool, ``(N, H, W)``, ``(N, T, F)`` or ``(N, L)``; of padded inputs ``valid`` ``(N, T)`` or
+            ``(N, L)`` bool.
         class_names: one per class.
     """
     if not arrays:
@@ -30,14 +33,17 @@ def write_pictures(folder: Path, arrays: Mapping[str, NDArray], class_names: Seq
     np.savez_compressed(buffer, **arrays, allow_pickle=False)  # type: ignore[arg-type]
     files.write_bytes(folder / "explanations.npz", buffer.getvalue())
     picture = io.BytesIO()
-    run_picture(arrays, class_names).save(picture, "PNG")
+    drawn = text_picture if "tokens" in arrays else run_picture
+    drawn(arrays, class_names).save(picture, "PNG")
     files.write_bytes(folder / "explanations.png", picture.getvalue())
 
 
 def run_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> Image.Image:
-    """Return the test images across, and down: the input with its annotation, then each explanation."""
+    """Return the test images or series across, and down: the input with its annotation, then each explanation."""
     from xfeedback.report.heatmaps import heat
+    from xfeedback.report.series import as_images
 
+    arrays = as_images(arrays) if "series" in arrays else arrays
     names = ["input", *(name.removeprefix("map/") for name in arrays if name.startswith("map/"))]
     count = len(arrays["images"])
     pitch = CELL + GAP

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from xfeedback.report.collect import Run
 from xfeedback.report.rows import Group, Row
+from xfeedback.report.series import as_images
 
 _MAP = "map/"
 _EXPLANATIONS = "explanations.npz"
+_KINDS = {"image": "images", "series": "series", "text": "tokens"}
 MOST_COLUMNS = 12
 """Rows whose explanations are drawn; more would not fit a page."""
 Record = Mapping[str, Any]
@@ -22,21 +24,25 @@ Record = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class Explanations:
-    """Explanations of one run for N test images.
+    """Explanations of one run for N test samples.
 
     Attributes:
-        images: uint8 (N, H, W, C).
-        mask: annotation, bool (N, H, W), or None.
-        wrong: decoy, bool (N, H, W), or None.
+        kind: ``image``, ``series`` (drawn as images) or ``text``.
+        inputs: images uint8 (N, H, W, C), or tokens (N, L).
+        mask: annotation, bool (N, H, W) or (N, L), or None.
+        wrong: decoy, likewise, or None.
+        valid: which tokens are no padding, bool (N, L), or None: all.
         label: true class (N,).
         prediction: predicted class (N,).
         index: position in the test set (N,).
-        maps: scaled to [0, 1], (N, H, W) by explainer.
+        maps: scaled to [0, 1], (N, H, W) or (N, L) by explainer.
     """
 
-    images: NDArray[np.uint8]
+    kind: str = "image"
+    inputs: NDArray[Any]
     mask: NDArray[np.bool_] | None
     wrong: NDArray[np.bool_] | None
+    valid: NDArray[np.bool_] | None = None
     label: NDArray[Any]
     prediction: NDArray[Any]
     index: NDArray[Any]
@@ -109,19 +115,24 @@ def read_explanations(folder: Path, warnings: list[str]) -> Explanations | None:
 
 
 def _checked(arrays: Mapping[str, NDArray[Any]]) -> Explanations:
-    images = arrays["images"]
-    shape = images.shape[:3]
+    kind = next((kind for kind, name in _KINDS.items() if name in arrays), "image")
+    if kind == "series":
+        arrays = as_images(arrays)
+    inputs = arrays["tokens" if kind == "text" else "images"]
+    shape = inputs.shape[: 2 if kind == "text" else 3]
     maps = {name.removeprefix(_MAP): array for name, array in arrays.items() if name.startswith(_MAP)}
     if odd := [name for name in maps if not name.isidentifier()]:
         raise ValueError(f"explainer {odd[0]!r} is no plain name")
-    masks = {name: arrays[name].astype(bool) for name in ("mask", "wrong") if name in arrays}
+    masks = {name: arrays[name].astype(bool) for name in ("mask", "wrong", "valid") if name in arrays}
     for name, array in {**maps, **masks}.items():
         if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}, the images {images.shape}")
+            raise ValueError(f"{name} has shape {array.shape}, the {kind}s {inputs.shape}")
     vectors = {name: arrays[name] for name in ("label", "prediction", "index")}
-    if images.ndim != 4 or any(vector.shape != shape[:1] for vector in vectors.values()):
-        raise ValueError(f"images {images.shape} must be (N, H, W, C) with labels, predictions and indices (N,)")
-    return Explanations(images=images, maps=maps, mask=masks.get("mask"), wrong=masks.get("wrong"), **vectors)
+    form = "(N, L)" if kind == "text" else "(N, H, W, C)"
+    if inputs.ndim != form.count(",") + 1 or any(vector.shape != shape[:1] for vector in vectors.values()):
+        raise ValueError(f"{kind}s {inputs.shape} must be {form} with labels, predictions and indices (N,)")
+    regions = {name: masks.get(name) for name in ("mask", "wrong", "valid")}
+    return Explanations(kind=kind, inputs=inputs, maps=maps, **regions, **vectors)
 
 
 def _has_maps(run: Run) -> bool:

@@ -1,4 +1,4 @@
-"""The grid of explanations: test images down, input, annotation and each row's explanation across."""
+"""The grid of explanations: test samples down, input, annotation and each row's explanation across."""
 
 import base64
 import io
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from xfeedback.report import tokens
 from xfeedback.report.evidence import Evidence, Explanations
 from xfeedback.report.svg import tag
 
@@ -33,15 +34,17 @@ def grid(evidence: Evidence, slots: Mapping[str, int], key: str) -> str:
     first = next(iter(shown.values()))
     explainers = list(dict.fromkeys(name for found in shown.values() for name in found.maps))
     picked = pick(first.label)
-    styles = "".join(f".{key}-{n}{{background-image:url({_png(first.images[n])})}}" for n in picked)
-    symbols = "".join(_outlines(first, n, key) for n in picked)
-    heads = ["input", "annotation", *shown] if _annotated(first) else ["input", *shown]
+    pixels = first.kind != "text"
+    styles = "".join(f".{key}-{n}{{background-image:url({_png(first.inputs[n])})}}" for n in picked if pixels)
+    symbols = "".join(_outlines(first, n, key) for n in picked if pixels)
+    heads = ["input", "annotation", *shown] if _annotated(first) and pixels else ["input", *shown]
     head = "".join(_head(name, slots) for name in heads)
-    body = "".join(_row(first, n, shown, explainers, key) for n in picked)
+    rows = (_row(first, n, shown, explainers, key) for n in picked)
+    body = "".join(rows) if pixels else tokens.body(first, picked, shown, explainers)
     width = min(max(_ROOM // len(heads) - 14, 96), 148)
     table = tag(
         "table", tag("thead", tag("tr", head)) + tag("tbody", body),
-        class_="maps", data_explainer=explainers[0], style=f"--w:{width}px",
+        class_="maps" if pixels else "maps texts", data_explainer=explainers[0], style=f"--w:{width}px",
     )  # fmt: skip
     hidden = "".join(
         f'.maps[data-explainer="{e}"] .heat:not([data-explainer="{e}"]){{display:none}}' for e in explainers
@@ -82,7 +85,7 @@ def _row(first: Explanations, n: int, shown: Mapping[str, Explanations], explain
         cells.append(
             _cell(
                 tag("div", class_=f"base {key}-{n}") + _use(f"{key}-o{n}"),
-                tag("figcaption", f"test image {first.index[n]}"),
+                tag("figcaption", f"test {first.kind} {first.index[n]}"),
             )
         )
     for found in shown.values():
@@ -95,7 +98,7 @@ def _explained(found: Explanations, m: int, n: int, explainers: list[str], key: 
     parts = [tag("div", class_=f"base dim {key}-{n}")]
     for name in explainers:
         if name in found.maps:
-            hint = f"{name} of test image {found.index[m]}"
+            hint = f"{name} of test {found.kind} {found.index[m]}"
             source = _data_uri(heat(found.maps[name][m]))
             parts.append(f'<img class="heat" data-explainer="{name}" alt="{escape(hint)}" src="{source}">')
     parts.append(_use(f"{key}-d{n}"))
@@ -131,7 +134,7 @@ def _annotated(found: Explanations) -> bool:
 
 def _outlines(found: Explanations, n: int, key: str) -> str:
     """Two symbols of one image: mask and decoy outline, and the decoy outline alone."""
-    height, width = found.images.shape[1:3]
+    height, width = found.inputs.shape[1:3]
     box = f"0 0 {width} {height}"
     mask = "" if found.mask is None else _outline(found.mask[n], "mask")
     decoy = "" if found.wrong is None else _outline(found.wrong[n], "decoy")
