@@ -1,0 +1,316 @@
+"""LIME: its kernel, its closed form against scikit-learn, its coefficients against the lime package and captum."""
+
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from captum._utils.models.linear_model import SkLearnLinearRegression
+from captum.attr import KernelShap
+from captum.attr import Lime as CaptumLime
+from lime.lime_image import LimeImageExplainer
+from sklearn.linear_model import LinearRegression, Ridge
+from torch import Tensor, nn
+
+from tests.methods import tiny
+from xfeedback.explain.chunks import chunk_size, largest_layer
+from xfeedback.explain.lime import Lime, hidden, masked_outputs, segment_means
+from xfeedback.explain.lime_masks import (
+    antithetic_masks,
+    bernoulli_masks,
+    cosine_kernel,
+    exhaustive_masks,
+    shapley_kernel,
+    surrogate,
+)
+from xfeedback.explain.segments import Segmenter, Segments
+
+CHANNELS, SIDE, CLASSES = 3, 12, 4
+
+
+def draws(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def network(channels: int = CHANNELS) -> nn.Module:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(channels, 5, 3), nn.Tanh(), nn.Flatten(), nn.Linear(5 * (SIDE - 2) ** 2, CLASSES)
+    return nn.Sequential(*layers).double()
+
+
+def images(n: int = 3, channels: int = CHANNELS) -> Tensor:
+    return torch.rand(n, channels, SIDE, SIDE, dtype=torch.float64, generator=draws(1))
+
+
+class Planted(nn.Module):
+    """Softmax turns its logits into probabilities linear in which segments are shown."""
+
+    def __init__(self, labels: Tensor, effects: Tensor) -> None:
+        super().__init__()
+        self.labels, self.effects = labels, effects
+
+    def forward(self, x: Tensor) -> Tensor:
+        shown = torch.stack([(x[:, 0] * (self.labels == s)).amax((1, 2)) > 0 for s in range(len(self.effects))], 1)
+        first = 0.3 + shown.double() @ self.effects
+        return torch.stack([first, 1 - first], 1).log()
+
+
+def test_kernel_of_eight_segments():
+    masks = torch.tensor([[1] * k + [0] * (8 - k) for k in (8, 7, 6, 4, 0)]).bool()
+    expected = [1, 0.96718, 0.86624, 0.50344, 0.00034]
+    np.testing.assert_allclose(cosine_kernel(masks), expected, atol=1e-5)
+
+
+def test_masks_of_each_kind():
+    every = exhaustive_masks(4)
+    assert every[0].all()
+    assert len(every.unique(dim=0)) == 16
+    pairs = antithetic_masks(11, 6, draws())
+    assert len(pairs) == 11
+    assert torch.equal(pairs[:-1:2], ~pairs[1::2])
+    coins = bernoulli_masks(4000, 3, draws()).double().mean(0)
+    assert ((coins - 0.5).abs() < 0.04).all()
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1.0])
+@pytest.mark.parametrize("n", [12, 15, 60])
+def test_closed_form_equals_scikit_learn(ridge, n):
+    """All classes in one solve; for 12 masks of 14 segments the solution of least norm."""
+    s = 14 if n == 12 else 7
+    masks, outputs = bernoulli_masks(n, s, draws(n)), torch.rand(n, 5, dtype=torch.float64, generator=draws())
+    weights = cosine_kernel(masks)
+    found = surrogate(masks, weights, ridge) @ outputs
+    model = LinearRegression() if ridge == 0 else Ridge(alpha=ridge)
+    model.fit(masks.double().numpy(), outputs.numpy(), sample_weight=weights.numpy())
+    np.testing.assert_allclose(found.T, model.coef_, atol=1e-10)
+
+
+def test_the_intercept_absorbs_constants():
+    masks = bernoulli_masks(40, 6, draws())
+    shifted = surrogate(masks, cosine_kernel(masks)) @ torch.ones(40, 1, dtype=torch.float64)
+    assert shifted.abs().max() < 1e-12
+
+
+def test_shapley_weights_give_shapley_values():
+    s = 4
+    masks, values = exhaustive_masks(s), torch.rand(16, dtype=torch.float64, generator=draws())
+    value = {tuple(mask.nonzero().flatten().tolist()): float(v) for mask, v in zip(masks, values, strict=True)}
+    expected = np.zeros(s)
+    for order in permutations(range(s)):
+        for k, player in enumerate(order):
+            before = tuple(sorted(order[:k]))
+            expected[player] += (value[tuple(sorted((*before, player)))] - value[before]) / 24
+    found = surrogate(masks, shapley_kernel(masks, ends=1e9)) @ values
+    np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+def test_hiding_is_exact():
+    x, labels = images(1)[0], torch.randint(-1, 4, (SIDE, SIDE), generator=draws())
+    masks = exhaustive_masks(4)
+    fill = images(2)[1]
+    bits = torch.cat([masks, torch.ones(16, 1, dtype=torch.bool)], 1).double()
+    for own in (None, fill):
+        found = hidden(x, labels, bits, own, torch.empty(16, *x.shape, dtype=x.dtype))
+        for mask, image in zip(masks, found, strict=True):
+            shown = torch.tensor([bool(label < 0 or mask[label]) for label in labels.flatten()]).view(labels.shape)
+            assert torch.equal(image, torch.where(shown, x, torch.zeros_like(x) if own is None else own))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
+def test_chunks_run_across_samples(chunk):
+    f, x = network(), images(3)
+    labels = torch.randint(0, 3, (3, SIDE, SIDE), generator=draws())
+    masks = [exhaustive_masks(3), bernoulli_masks(5, 3, draws()), bernoulli_masks(13, 3, draws())]
+    sizes = []
+
+    def counted(rows: Tensor) -> Tensor:
+        sizes.append(len(rows))
+        return f(rows)
+
+    found = masked_outputs(counted, x, labels, masks, chunk=chunk)
+    assert [len(rows) for rows in found] == [8, 5, 13]
+    assert sizes[:-1] == [min(chunk, 26)] * (len(sizes) - 1)
+    for sample, rows in enumerate(found):
+        expected = f(torch.stack([x[sample] * mask[labels[sample]] for mask in masks[sample]]))
+        torch.testing.assert_close(rows, expected, rtol=0, atol=1e-12)
+
+
+def test_planted_effects_are_recovered_and_repeat_bit_for_bit():
+    labels = Segmenter(kind="grid", grid=(2, 3))(images(1, 1)).labels[0]
+    effects = torch.tensor([0.1, -0.05, 0.2, 0.0, 0.03, -0.15], dtype=torch.float64)
+    lime = Lime(segmenter=Segmenter(kind="grid", grid=(2, 3)))
+    one, two = (lime.explain(Planted(labels, effects), images(2, 1) + 0.1) for _ in range(2))
+    np.testing.assert_allclose(one.coefficients[0, :, 0], effects, atol=1e-8)
+    np.testing.assert_allclose(one.coefficients[1, :, 1], -effects, atol=1e-8)
+    assert torch.equal(one.coefficients, two.coefficients)
+
+
+def test_the_order_of_masks_does_not_matter():
+    masks, outputs = bernoulli_masks(50, 6, draws()), torch.rand(50, 3, dtype=torch.float64, generator=draws())
+    order = torch.randperm(50, generator=draws())
+    one, two = (surrogate(m, cosine_kernel(m)) @ o for m, o in ((masks, outputs), (masks[order], outputs[order])))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("bug", [True, False])
+def test_index_bug_of_the_released_program(bug):
+    """Feature 0 then controls nothing, and no input shows any pixel of the last segment."""
+    labels = Segmenter(kind="grid", grid=(2, 2))(images(1, 1)).labels[0]
+    effects = torch.tensor([0.1, -0.05, 0.2, 0.15], dtype=torch.float64)
+    seen: list[Tensor] = []
+
+    class Spy(Planted):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.clone())
+            return super().forward(x)
+
+    lime = Lime(segmenter=Segmenter(kind="grid", grid=(2, 2)), index_bug=bug, chunk=8)
+    found = lime.explain(Spy(labels, effects), images(1, 1) + 0.1).coefficients[0, :, 0]
+    assert bool(torch.cat(seen)[:, 0, labels == 3].any()) != bug
+    assert (abs(found[0]) < 1e-8) == bug
+    np.testing.assert_allclose(found, [0, 0.1, -0.05, 0.2] if bug else effects, atol=1e-8)
+
+
+class Draws(np.random.RandomState):
+    """Keeps the masks that the lime package draws."""
+
+    masks: Any
+
+    def randint(self, *args: Any, **kwargs: Any) -> Any:
+        found = super().randint(*args, **kwargs)
+        if np.ndim(found) == 1:
+            self.masks = found
+        return found
+
+
+def with_masks(masks: Tensor, **options: Any) -> Lime:
+    class Given(Lime):
+        def masks(self, s: int, draw: int = 0) -> Tensor:
+            assert s == masks.shape[1]
+            return masks
+
+    return Given(**options)
+
+
+@pytest.mark.parametrize(("hide", "colour"), [("zero", 0), ("mean", None)])
+def test_coefficients_equal_those_of_the_lime_package(hide, colour):
+    f, segmenter = network(), Segmenter(kind="slic", n=9)
+    for x in images(2).split(1):
+        segments = segmenter(x)
+        random = Draws(7)
+        explanation = LimeImageExplainer(random_state=random).explain_instance(
+            x[0].permute(1, 2, 0).numpy(),
+            lambda rows: f(torch.from_numpy(rows).permute(0, 3, 1, 2)).softmax(1).detach().numpy(),
+            labels=range(CLASSES),
+            top_labels=None,
+            hide_color=colour,
+            num_samples=50,
+            segmentation_fn=lambda _: segments.labels[0].numpy(),  # noqa: B023
+        )
+        masks = torch.from_numpy(random.masks.reshape(50, segments.counts[0])).bool()
+        masks[0] = True
+        found = with_masks(masks, segmenter=segmenter, hide=hide, ridge=1.0).explain(f, x).coefficients[0]
+        for label in range(CLASSES):
+            expected = [weight for _, weight in sorted(explanation.local_exp[label])]
+            np.testing.assert_allclose(found[:, label], expected, atol=1e-6)
+            assert max(map(abs, expected)) > 1e-3
+
+
+def captum_masks(attribution: Any, monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
+    """The interpretable inputs whose outputs captum fits."""
+    kept: list[Tensor] = []
+    real = attribution.similarity_func
+
+    def keep(original: Tensor, perturbed: Tensor, mask: Tensor, **options: Any) -> Any:
+        kept.append(mask)
+        return real(original, perturbed, mask, **options)
+
+    monkeypatch.setattr(attribution, "similarity_func", keep)
+    return kept
+
+
+def test_coefficients_equal_those_of_captums_lime(monkeypatch):
+    f, x, target = network(), images(1), 2
+    segmenter = Segmenter(kind="grid", grid=(2, 4))
+    theirs = CaptumLime(
+        lambda rows: f(rows).softmax(1),
+        interpretable_model=SkLearnLinearRegression(),
+        similarity_func=lambda _o, _p, mask, **_: cosine_kernel(mask.bool()),
+    )
+    kept = captum_masks(theirs, monkeypatch)
+    torch.manual_seed(3)
+    labels = segmenter(x).labels[:, None].expand(x.shape)
+    expected = theirs.attribute(x, target=target, feature_mask=labels, n_samples=40, return_input_shape=False)
+    found = with_masks(torch.cat(kept).bool(), segmenter=segmenter).explain(f, x).of(torch.tensor([target]))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.abs().max() > 1e-3
+
+
+def test_coefficients_equal_those_of_captums_kernel_shap(monkeypatch):
+    f, x, target = network(), images(1), 1
+    labels = Segmenter(kind="grid", grid=(2, 3))(x).labels
+    theirs = KernelShap(lambda rows: f(rows).softmax(1))
+    kept = captum_masks(theirs, monkeypatch)
+    torch.manual_seed(3)
+    expected = theirs.attribute(
+        x, target=target, feature_mask=labels[:, None].expand(x.shape), n_samples=40, return_input_shape=False
+    )
+    masks = torch.cat(kept).bool()
+    weights = torch.where(masks.sum(1) % 6 == 0, 1e6, 1.0).double()
+    (outputs,) = masked_outputs(lambda rows: f(rows).softmax(1), x, labels, [masks])
+    found = surrogate(masks, weights) @ outputs.detach()
+    np.testing.assert_allclose(found[None, :, target], expected, atol=1e-6)
+
+
+def test_shapley_values_are_kernel_shap_without_sampling():
+    """Efficiency: they sum to what showing all gives over showing nothing."""
+    f, x = network(), images(2)
+    found = Lime(segmenter=Segmenter(kind="grid", grid=(2, 3)), kernel="shapley").explain(f, x)
+    rise = f(x).softmax(1) - f(torch.zeros_like(x)).softmax(1)
+    np.testing.assert_allclose(found.coefficients.sum(1), rise.detach(), atol=1e-5)
+
+
+def test_means_of_segments():
+    x = torch.tensor([[[[1.0, 3.0], [5.0, 9.0]]]])
+    segments = Segments(labels=torch.tensor([[[0, 0], [1, -1]]]), counts=(2,))
+    assert segment_means(x, segments).tolist() == [[[[2.0, 2.0], [5.0, 9.0]]]]
+
+
+def test_samples_with_unlike_numbers_of_segments_are_explained_as_if_alone():
+    torch.manual_seed(0)
+    f = nn.Sequential(nn.Embedding(9, 4, padding_idx=0), nn.Flatten(), nn.Linear(28, 3)).double()
+    ids = torch.randint(1, 9, (4, 7), generator=draws())
+    ids[1, 3:], ids[2, 5:], ids[3] = 0, 0, 0
+    lime = Lime(sampling="antithetic", n_masks=30)
+    together = lime.explain(f, ids)
+    assert together.present.sum(1).tolist() == [7, 3, 5, 0]
+    for row in range(4):
+        alone = lime.explain(f, ids[row : row + 1])
+        own = alone.present.shape[1]
+        torch.testing.assert_close(together.coefficients[row, :own], alone.coefficients[0], rtol=0, atol=1e-12)
+    assert (together.coefficients[~together.present] == 0).all()
+    assert together.maps(torch.zeros(4, dtype=torch.int64)).shape == ids.shape
+
+
+def test_chunks_of_any_size_give_the_same_explanation():
+    f, x = network(), images(3)
+    found = [Lime(chunk=chunk).explain(f, x).coefficients for chunk in ("auto", "measured", 5)]
+    for other in found[1:]:
+        torch.testing.assert_close(other, found[0], rtol=0, atol=1e-10)
+
+
+def test_the_automatic_chunk_fits_the_budget():
+    f, x = network(), images(1)
+    assert largest_layer(f, x) == 8 * 2 * 5 * (SIDE - 2) ** 2
+    assert chunk_size(f, x) == 128
+    assert chunk_size(f, x, 3) == 3
+    assert chunk_size(f, x, "measured") == chunk_size(f, x, "measured")
+
+
+def test_networks_are_left_as_they_were():
+    f = tiny.network("noisy").train()
+    before = tiny.state(f)
+    Lime(segmenter=Segmenter(kind="grid", grid=(2, 2))).explain(f, tiny.batch(4).x)
+    assert all(module.training for module in f.modules())
+    tiny.assert_same_bits(tiny.state(f), before)
