@@ -67,6 +67,7 @@ class Noisy(nn.Module):
 
 
 NETWORKS = ("gapnet", "noisy")
+CHEAP: dict[str, dict[str, Any]] = {"xai_increment": {"segments": "grid", "grid": (2, 2)}}
 
 
 def network(kind: str = "gapnet", seed: int = 0) -> nn.Module:
@@ -78,8 +79,9 @@ def network(kind: str = "gapnet", seed: int = 0) -> nn.Module:
 
 
 def feedback(name: str, **options: Any) -> Feedback:
-    """A feedback that acts from the first step, unless told otherwise."""
-    return methods.feedback_class(name).with_options(**{"warmup_epochs": 0, "ramp_epochs": 0, **options})
+    """A feedback that acts from the first step, unless told otherwise, and whose options keep it cheap."""
+    always = {"warmup_epochs": 0, "ramp_epochs": 0, **CHEAP.get(name, {})}
+    return methods.feedback_class(name).with_options(**{**always, **options})
 
 
 def module(*feedbacks: Feedback, kind: str = "gapnet", seed: int = 0, **host: Any) -> FeedbackModule:
