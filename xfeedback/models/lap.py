@@ -5,7 +5,7 @@ that share weights, H x W input grid, h x w output grid, n cells of a window.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import cast
@@ -184,7 +184,7 @@ class LAP(nn.Module):
         self.concat = _mean_of_concepts(channels, concepts) if options.merge == "per_concept_concat" else None
         if options.freeze_scorer and self.scorer is not None:
             self.scorer.requires_grad_(requires_grad=False)
-        self.sink: list[SiteMaps] | None = None
+        self.sink: Callable[[SiteMaps], None] | None = None
 
     @property
     def alpha(self) -> Tensor:
@@ -201,7 +201,7 @@ class LAP(nn.Module):
             wide, s = widened(x), widened(scores.detach() if self.options.detach_scores else scores)
             y = self._pooled(wide, s)
             if self.sink is not None:
-                self.sink.append(SiteMaps(scores=widened(scores), weights=self._weights(s), window=self.window))
+                self.sink(SiteMaps(scores=widened(scores), weights=self._weights(s), window=self.window))
         return (y + self.options.eps_out if self.options.eps_out else y).to(x.dtype)
 
     def _pooled(self, x: Tensor, scores: Tensor) -> Tensor:
@@ -250,11 +250,18 @@ def sites(network: nn.Module) -> dict[str, LAP]:
 
 @contextmanager
 def returned_maps(network: nn.Module) -> Iterator[dict[str, list[SiteMaps]]]:
-    """Collect each site's scores and weights, one entry a call and site, during forwards inside the block; no hooks."""
+    """Collect each site's scores and weights, one entry a call, during forwards inside the block; no hooks.
+
+    Sites stand in the order in which they ran.
+    """
     found: dict[str, list[SiteMaps]] = {}
     layers = sites(network)
+
+    def keep(name: str) -> Callable[[SiteMaps], None]:
+        return lambda maps: found.setdefault(name, []).append(maps)
+
     for name, layer in layers.items():
-        layer.sink = found.setdefault(name, [])
+        layer.sink = keep(name)
     try:
         yield found
     finally:

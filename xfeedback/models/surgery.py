@@ -113,6 +113,11 @@ def add_attention_branch(network: nn.Module, example: Tensor) -> str:
     return f"{name}.1.logits"
 
 
+def in_shortcut(name: str) -> bool:
+    """Whether the module with dotted ``name`` stands in the shortcut of a residual block."""
+    return "downsample" in name.split(".")
+
+
 def find_sites(network: nn.Module, example: Tensor) -> tuple[list[Site], int]:
     """Return all places where a network pools or strides, in the order of the forward pass, and its number of logits.
 
