@@ -16,16 +16,20 @@ from xfeedback.explain.attribution import enlarged, integrated_gradients, occlus
 from xfeedback.explain.deeplift import COMPLETE, ExplainerInvalid, deep_shap, deeplift, gap, refuse_unruled
 from xfeedback.explain.grad_cam import grad_cam
 from xfeedback.explain.gradient import gradient
+from xfeedback.explain.lap_maps import METHODS, MapMethod, lap_map
 from xfeedback.explain.outputs import explained_output
 from xfeedback.explain.sampled import gradient_shap, smoothgrad
 from xfeedback.kinds import WORDS, Kind
+from xfeedback.models.lap import sites
 from xfeedback.models.running import tapped
 from xfeedback.models.text_base import TextNetwork, real_tokens
 from xfeedback.seeding import generator
 
 SLOW = ("integrated_gradients", "occlusion")
 """Explainers that take dozens of passes."""
-IMAGES_ONLY = ("grad_cam", "occlusion", "centre")
+LAP: dict[str, MapMethod] = {f"lap_{method}": method for method in METHODS}
+"""Explanations that a network carries; see :func:`xfeedback.explain.lap_maps.lap_map`."""
+IMAGES_ONLY = ("grad_cam", "occlusion", "centre", *LAP)
 WITH_BACKGROUND = ("gradient_shap", "deep_shap")
 FLOORS = ("uniform", "random", "centre")
 """Maps that know nothing of the network."""
@@ -106,6 +110,8 @@ class Explained:
         x = seen.x.detach()
         if name in FLOORS:
             return floor_map(name, self.reduced(x), number)
+        if name in LAP:
+            return lap_map(self.network, x, LAP[name], target=seen.target)
         if name not in ("grad_cam", "occlusion"):
             return self.reduced(self.attribution(name, x, seen.target, number), sized=name == "smoothgrad")
         size, features = (x.shape[2], x.shape[3]), cast(Tensor, seen.features)
@@ -171,6 +177,8 @@ class Explained:
             raise ExplainerInvalid(f"it is for images, not for {WORDS[self.kind]}")
         if name in ("grad_cam", "occlusion") and self.layer is None:
             raise ExplainerInvalid(f"{type(self.network).__name__} has no feature map that it could explain")
+        if name in LAP and not sites(self.network):
+            raise ExplainerInvalid(f"{type(self.network).__name__} has no attention pooling; method=lap puts it in")
         if name not in ("deeplift", "deep_shap"):
             return []
         x = self.entered(x)
