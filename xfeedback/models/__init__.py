@@ -24,15 +24,19 @@ _FAMILIES = {
     "gapnet": ("gapnet", "GapNetConfig"),
     "gapnet_bn": ("gapnet", "GapNetBNConfig"),
     "kws_cnn": ("kws_cnn", "KwsCnnConfig"),
+    "lstm": ("lstm", "LstmConfig"),
+    "lstm_cell_attention": ("lstm", "CellAttentionConfig"),
     "mnist_cnn": ("mnist_cnn", "MnistCnnConfig"),
     "resnet18": ("resnet18", "ResNet18Config"),
     "resnet18_gap8": ("resnet18", "ResNet18Gap8Config"),
     "resnet20": ("resnet_cifar", "ResNet20Config"),
     "resnet32": ("resnet_cifar", "ResNet32Config"),
+    "tcn": ("tcn", "TcnConfig"),
     "text_cnn": ("text_cnn", "TextCnnConfig"),
     "text_lstm": ("text_lstm", "TextLstmConfig"),
     "text_transformer": ("text_transformer", "TextTransformerConfig"),
     "timm": ("timm_model", "TimmConfig"),
+    "transformer": ("transformer", "TransformerConfig"),
 }
 
 
