@@ -53,12 +53,21 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         metrics = accuracies({view: predictions(network, loader) for view, loader in views.items()}, task)
         if config.explained or config.pictures or config.faithfulness:
             explained, config, notes = explanations(network, task, config, headline)
-            metrics |= localisation(explained, headline, config) if task.has_annotations else {}
+            marked = marked_share(task.val or task.train) if task.kind == "text" else None
+            metrics |= localisation(explained, headline, config, marked) if task.has_annotations else {}
             pictures = picture_arrays(explained, task, headline, config)
             if config.faithfulness:
                 found = faithfulness(explained, headline, config)
                 metrics, curves, notes = metrics | dict(found.metrics), found.curves, (*notes, *found.notes)
     return Evaluation(metrics=metrics, pictures=pictures, notes=tuple(dict.fromkeys(notes)), curves=curves)
+
+
+def marked_share(split: Split) -> float | None:
+    """Return the mean share of the tokens that people mark, over the annotated texts; None when there are none."""
+    if split.mask is None or split.annotated is None or not bool(split.annotated.any()):
+        return None
+    marked, real = split.mask[split.annotated], split.x[split.annotated] != 0
+    return float((marked.sum(1) / real.sum(1)).double().mean())
 
 
 @torch.no_grad()

@@ -17,6 +17,7 @@ from xfeedback.engine.options import EvaluationConfig
 from xfeedback.explain.scored import WITH_BACKGROUND, Explained
 from xfeedback.explain.tokens import real
 from xfeedback.metrics.faithfulness import area, blurred, removal_ranks, removed_count
+from xfeedback.metrics.rationales import aopc
 from xfeedback.metrics.relevance import SHARES, relevance_areas, scaled, weighted_precision_recall
 from xfeedback.metrics.road import noisy_linear_imputation
 from xfeedback.seeding import generator
@@ -82,8 +83,16 @@ def faithfulness(explained: Explained, batches: Iterable[Batch], config: Evaluat
 
 def fitting(measures: tuple[str, ...], explained: Explained, batch: Batch) -> tuple[tuple[str, ...], list[str]]:
     """Return the measures that can be taken of these samples, and a note for each other one."""
-    wants = {"road": explained.kind == "image", "relevance": batch.mask is not None}
-    words = {"road": "it is for images", "relevance": "nothing says where the relevant cells are"}
+    wants = {
+        "road": explained.kind == "image",
+        "relevance": batch.mask is not None,
+        "aopc": explained.kind == "text",
+    }
+    words = {
+        "road": "it is for images",
+        "relevance": "nothing says where the relevant cells are",
+        "aopc": "it is for texts",
+    }
     lacking = [measure for measure in measures if not wants.get(measure, True)]
     notes = [f"faithfulness: {measure} was left out: {words[measure]}" for measure in lacking]
     return tuple(measure for measure in measures if measure not in lacking), notes
@@ -133,6 +142,8 @@ class Removal:
             return {"precision": precision, "recall": recall}
         if measure == "road":
             return self._road(maps)
+        if measure == "aopc":
+            return aopc(self.explained.network, self.batch.x, maps, self.target)._asdict()
         x, fill = self.x, self.fill
         if measure == "accuracy_drop":
             return {"drop": self._hits(torch.where(m, fill, x) for m in self._masks(maps, TENTHS))}
@@ -202,6 +213,9 @@ def _scores(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
     for curve in ("deletion", "insertion"):
         if f"{curve}_{name}" in curves:
             found[curve] = percent(curve, STEPS)
+    for curve in ("comprehensiveness", "sufficiency"):
+        if f"{curve}_{name}" in curves:
+            found[curve] = float(curves[f"{curve}_{name}"].double().mean())
     if f"precision_{name}" in curves:
         found |= _relevance(curves, name)
     return {f"{score}_{name}": value for score, value in found.items() if not (score == "drop_gain" and name == RANDOM)}

@@ -17,20 +17,24 @@ from xfeedback.metrics import (
     pixel_distance,
     pointing,
 )
+from xfeedback.metrics.rationales import auprc, token_f1
 from xfeedback.types import Batch
 
 ALL = ("dead", "mnd_u")
 """Scores of every annotated image; the others leave out dead maps."""
 
 
-def localisation(explained: Explained, batches: Iterable[Batch], config: EvaluationConfig) -> dict[str, float]:
+def localisation(
+    explained: Explained, batches: Iterable[Batch], config: EvaluationConfig, marked: float | None = None
+) -> dict[str, float]:
     """Return ``explanation/<score>`` of the first explainer, ``explanation/<score>_<name>`` of the others, in percent.
 
     All are means over annotated samples whose map is not dead, but ``dead``, the share of dead maps, and ``mnd_u``,
     where these count as uniform maps. Scores against the wrong region are left out where no sample has one, distances
-    for series. Padding counts nowhere.
+    for series. Padding counts nowhere. ``marked``, the share of the tokens that people mark, adds the agreement with
+    rationales of texts.
     """
-    tables = {name: Scores() for name in config.explainers}
+    tables = {name: Scores(marked) for name in config.explainers}
     seen = 0
     for number, batch in enumerate(first(batches, config.explained)):
         few = max(0, min(len(batch), config.explained_slow - seen))
@@ -105,9 +109,14 @@ def grids(batch: Batch) -> Iterator[Grid]:
 
 
 class Scores:
-    """The scores of one explainer, batch by batch."""
+    """The scores of one explainer, batch by batch.
 
-    def __init__(self) -> None:
+    Args:
+        marked: share of the tokens that are taken for token F1; None: inputs are no texts.
+    """
+
+    def __init__(self, marked: float | None = None) -> None:
+        self._marked = marked
         self._values: dict[str, list[Tensor]] = {}
         self._alive: list[Tensor] = []
         self._counts: list[Tensor] = []
@@ -121,6 +130,11 @@ class Scores:
         precision, recall = peak_precision_recall(maps, mask)
         found = {"inside": inside, "ap95": precision, "ar95": recall}
         found |= {"iou50": half_height_iou(maps, mask), "pointing": pointing(maps, mask)}
+        if self._marked is not None:
+            tokens, right = maps.flatten(1), mask.flatten(1)
+            every = torch.ones_like(right)
+            found["token_f1"] = token_f1(tokens, right, every, self._marked).to(maps.dtype)
+            found["auprc"] = auprc(tokens, right, every).to(maps.dtype)
         if part.distance is not None:
             distance = part.distance[few]
             found["mnd"] = expectation(maps, distance)[0]

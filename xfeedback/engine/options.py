@@ -104,7 +104,7 @@ class EvaluationConfig:
     explained: int = 1000
     explained_slow: int = 200
     pictures: int = 10
-    faithfulness: tuple[Literal["accuracy_drop", "road", "deletion", "insertion", "relevance"], ...] = ()
+    faithfulness: tuple[Literal["accuracy_drop", "road", "deletion", "insertion", "relevance", "aopc"], ...] = ()
     faithfulness_explainers: tuple[Explainer, ...] = (
         "gradient",
         "integrated_gradients",

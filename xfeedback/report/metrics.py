@@ -27,6 +27,8 @@ _TITLES = {
     "explanation/ar95": "Recall of peaks",
     "explanation/iou50": "IoU at half height",
     "explanation/pointing": "Pointing game",
+    "explanation/token_f1": "Token F1 against rationales",
+    "explanation/auprc": "AUPRC against rationales",
     "explanation/mnd": "Mean normalised distance",
     "explanation/mnd_u": "Mean normalised distance, dead maps as uniform",
     "explanation/dead": "Dead maps",
@@ -49,6 +51,8 @@ _SHORT = {
     "explanation/ar95": "AR@95",
     "explanation/iou50": "IoU@.5",
     "explanation/pointing": "pointing",
+    "explanation/token_f1": "token F1",
+    "explanation/auprc": "AUPRC",
     "explanation/mnd": "MND",
     "explanation/mnd_u": "MND_u",
     "explanation/dead": "dead",
@@ -71,6 +75,8 @@ _ORDER = [
     "explanation/ar95",
     "explanation/iou50",
     "explanation/pointing",
+    "explanation/token_f1",
+    "explanation/auprc",
     "explanation/mnd",
     "explanation/mnd_u",
     "explanation/dead",
@@ -89,7 +95,7 @@ _EXPLAINERS = {
     "random": "random map",
     "centre": "centred map",
 }
-_HIGHER = ("acc/", *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing")))
+_HIGHER = ("acc/", *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")))
 _LOWER = (
     *("cost/", "ece", "nll", "brier", "mce", "calibration/", "forgetting", "acc/reliance"),
     *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
