@@ -90,3 +90,13 @@ def test_fills_leave_the_global_generator_alone(fill):
     before = torch.get_rng_state()
     fill_values(x, fill, torch.Generator().manual_seed(0))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("fill", ["first_corner", "own_corner", "constant"])
+def test_fills_without_draws(fill):
+    x = torch.rand(3, 2, 7, generator=torch.Generator().manual_seed(0))
+    found = fill_values(x, fill, torch.Generator())
+    for b in range(3):
+        for c in range(2):
+            expected = {"first_corner": x[0, c, 0], "own_corner": x[b, c, 0], "constant": torch.zeros(())}[fill]
+            assert torch.equal(found[b, c], expected.expand(7))

@@ -79,3 +79,16 @@ def test_half_precision_logits_are_compared_in_float32():
     assert torch.isfinite(loss)
     assert torch.isfinite(clean.grad).all()
     assert torch.isfinite(masked.grad).all()
+
+
+@pytest.mark.parametrize("direction", ["clean_masked", "masked_clean", "js"])
+def test_a_sigmoid_head_is_a_two_class_head_with_logits_0_and_z(direction):
+    z = torch.randn(5, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
+    w = torch.randn(5, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3
+    both = [torch.cat([torch.zeros_like(t), t], 1) for t in (z, w)]
+    found = kl_consistency(z, w, direction=direction)
+    torch.testing.assert_close(found, kl_consistency(*both, direction=direction), rtol=0, atol=1e-10)
+    if direction == "clean_masked":
+        p, q = torch.sigmoid(z), torch.sigmoid(w)
+        closed = (p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()).mean()
+        torch.testing.assert_close(found, closed, rtol=0, atol=1e-10)

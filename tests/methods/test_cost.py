@@ -46,6 +46,8 @@ def cost(*feedbacks: tuple[str, dict[str, str]]) -> tuple[int, int, int]:
         ([("saliency_guided", {})], 3, 2, 8 / 3),
         ([("saliency_guided", {"saliency_mode": "reuse"})], 2, 2, 7 / 3),
         ([("saliency_guided", {"mask_source": "random"})], 3, 2, 8 / 3),
+        ([("saliency_guided", {"mask_source": "random_cheap"})], 2, 1, 6 / 3),
+        ([("saliency_guided", {"saliency_mode": "train"})], 3, 2, 8 / 3),
         ([("xbl", {}), ("saliency_guided", {})], 3, 2, 8 / 3),
         ([("rrr", {}), ("saliency_guided", {})], 3, 3, 11 / 3),
     ],

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tests.explain.nets import images, small_cam
 from tests.methods import tiny
 from xfeedback import models
+from xfeedback.explain.maps import evaluation_gradient
 from xfeedback.feedback import Step
 from xfeedback.methods.saliency_guided import SaliencyGuidedConfig, SaliencyGuidedFeedback
 from xfeedback.models.running import mode
@@ -46,6 +47,9 @@ def linear(n_in: int, n_classes: int = 3, seed: int = 0) -> nn.Sequential:
         ({"mask_source": "random"}, (3, 2)),
         ({"mask_source": "high"}, (3, 2)),
         ({"mask_source": "none"}, (2, 1)),
+        ({"mask_source": "random_cheap"}, (2, 1)),
+        ({"saliency_mode": "train"}, (3, 2)),
+        ({"mask_source": "random_cheap", "saliency_mode": "reuse"}, (2, 1)),
     ],
 )
 def test_passes_in_one_step(options, predicted):
@@ -315,3 +319,69 @@ def test_on_grey_images_the_released_fill_is_the_default():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         SaliencyGuidedConfig(**options)
+
+
+def frozen_module(kind: str = "noisy"):
+    return tiny.module(feedback(mask_source="init_frozen"), kind=kind)
+
+
+def test_frozen_saliency_is_that_of_the_untrained_network_however_long_training_goes_on():
+    host = frozen_module()
+    (method,) = host.feedbacks
+    before = method.saliency(step_of(host.network, tiny.batch()))
+    untrained = evaluation_gradient(tiny.network("noisy"), tiny.batch().x, tiny.batch().y, kind="logit")
+    assert torch.equal(before, untrained)
+    tiny.trained(host)
+    assert torch.equal(method.saliency(step_of(host.network, tiny.batch())), before)
+    assert not torch.allclose(feedback().saliency(step_of(host.network, tiny.batch())), before)
+
+
+def test_the_frozen_network_is_kept_in_checkpoints_and_never_trained():
+    host = frozen_module()
+    names = [name for name in host.state_dict() if name.startswith("feedbacks.0.frozen")]
+    assert names
+    assert not any(p.requires_grad for name, p in host.named_parameters() if name.startswith("feedbacks.0"))
+    before = {name: host.state_dict()[name].clone() for name in names}
+    trained = tiny.trained(host).state_dict()
+    assert all(torch.equal(trained[name], before[name]) for name in names)
+
+
+def test_a_random_mask_at_equal_cost_trains_as_a_cheap_one():
+    """What is computed and thrown away has no other effect: the same draws, the same weights."""
+    one, two = (tiny.trained(tiny.module(feedback(mask_source=s), kind="noisy")) for s in ("random", "random_cheap"))
+    tiny.assert_same_bits(tiny.state(one), tiny.state(two))
+
+
+def test_saliency_in_training_mode_sees_dropout_of_its_own():
+    network, method = tiny.network("noisy"), feedback(saliency_mode="train")
+    step = step_of(network, tiny.batch())
+    before = tiny.state(network)
+    found = method.saliency(step)
+    tiny.assert_same_bits(tiny.state(network), before)
+    reused = feedback(saliency_mode="reuse")
+    clean = reused.saliency(step_of(network, tiny.batch(), reused))
+    assert not torch.allclose(found, clean)
+    assert not torch.allclose(found, feedback().saliency(step))
+    network.above[1].p = 0.0
+    torch.testing.assert_close(
+        method.saliency(step_of(network, tiny.batch())), reused.saliency(step_of(network, tiny.batch(), reused))
+    )
+
+
+def test_each_channel_may_have_a_mask_of_its_own():
+    x, y = images(5)
+    step = step_of(small_cam(smooth=True).eval(), batch_of(x, y))
+    method = feedback(channel_reduce="none", mask_fraction=0.25)
+    found, saliency = method.masked_positions(step), method.saliency(step).flatten(2).abs()
+    assert found.shape == (5, 2, 64)
+    for b in range(5):
+        for c in range(2):
+            assert set(found[b, c].nonzero().flatten().tolist()) == set(saliency[b, c].argsort()[:16].tolist())
+    view = method.view(step)
+    assert view is not None
+    assert torch.equal((view.x != x).flatten(2), found)
+
+
+@pytest.mark.parametrize("source", ["random", "random_cheap", "high", "init_frozen", "none", "low"])
+def test_controls_are_stamped(source):
+    assert feedback(mask_source=source).stamps == (() if source == "low" else (f"control=mask_{source}",))

@@ -8,7 +8,9 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
-Fill = Literal["uniform_sample", "uniform_channel", "mean_channel", "gaussian"]
+Fill = Literal[
+    "uniform_sample", "uniform_channel", "mean_channel", "gaussian", "first_corner", "own_corner", "constant"
+]
 Ties = Literal["exact", "threshold"]
 
 
@@ -45,13 +47,18 @@ def fill_values(x: Tensor, fill: Fill, generator: Generator, valid: Tensor | Non
     Args:
         x: ``(B, C, n)``.
         fill: ``uniform_sample``: U(min, max) of the sample; ``uniform_channel``: of each channel of the sample;
-            ``mean_channel``: the channel's mean; ``gaussian``: the channel's mean plus N(0, 1).
+            ``mean_channel``: the channel's mean; ``gaussian``: the channel's mean plus N(0, 1); ``first_corner``: the
+            first position of the batch's first sample; ``own_corner``: of each sample; ``constant``: 0.
         generator: source of the draws, on the device of ``x``.
         valid: which positions are real ``(B, n)``; ranges and means are theirs. None: all.
 
     Returns:
         ``(B, C, n)``.
     """
+    if fill == "constant":
+        return torch.zeros_like(x)
+    if fill in ("first_corner", "own_corner"):
+        return (x[:1, :, :1] if fill == "first_corner" else x[:, :, :1]).expand_as(x)
     if fill in ("mean_channel", "gaussian"):
         mean = x.mean(2, keepdim=True) if valid is None else _real_mean(x, valid[:, None])
         if fill == "mean_channel":

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
-import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from xfeedback.explain import Output, explained_output, gradient
-from xfeedback.models.running import mode, resting_statistics, tapped
+from xfeedback.explain.maps import evaluation_gradient
+from xfeedback.models.running import resting_statistics, tapped
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator, reseed
@@ -77,18 +77,10 @@ class Step:
         return self.once(("input_gradient", kind, target_name, create_graph), compute)
 
     def evaluation_gradient(self, kind: Output, target: Tensor, target_name: str) -> Tensor:
-        """Return the input gradient in evaluation mode (no dropout, running statistics), detached.
-
-        One more forward, in the precision of the weights even under autocast: in half precision small gradients tie.
-        """
+        """Return :func:`~xfeedback.explain.maps.evaluation_gradient` of the input: one more forward, detached."""
 
         def compute() -> Tensor:
-            x = self.x.detach().requires_grad_()
-            wide = torch.autocast(x.device.type, enabled=False)
-            with torch.enable_grad(), mode(self.network, training=False), wide:
-                output = explained_output(self.network(x), target, kind)
-                (result,) = torch.autograd.grad(output.sum(), x)
-            return result
+            return evaluation_gradient(self.network, self.x, target, kind=kind)
 
         return self.once(("evaluation_gradient", kind, target_name), compute)
 

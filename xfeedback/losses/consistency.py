@@ -17,15 +17,15 @@ def kl_consistency(
     """Return the mean divergence between the predictions of two views; equation (6) of `docs/methods/saliency_guided`.
 
     Args:
-        clean: logits of the clean input ``(B, N)``.
-        masked: logits of the masked input ``(B, N)``.
+        clean: logits of the clean input ``(B, N)``; ``(B, 1)`` is the head of a sigmoid, with logits 0 and z.
+        masked: logits of the masked input, likewise.
         direction: KL(clean || masked), KL(masked || clean), or the Jensen-Shannon divergence.
         detach_reference: treat the clean prediction as a constant.
 
     Returns:
         A scalar in nats: sum over classes, mean over the batch.
     """
-    log_p, log_q = widened(clean).log_softmax(1), widened(masked).log_softmax(1)
+    log_p, log_q = (_both(widened(logits)).log_softmax(1) for logits in (clean, masked))
     if detach_reference:
         log_p = log_p.detach()
     if direction == "masked_clean":
@@ -34,6 +34,10 @@ def kl_consistency(
         log_m = torch.logaddexp(log_p, log_q) - math.log(2)
         return (_kl(log_p, log_m) + _kl(log_q, log_m)) / 2
     return _kl(log_p, log_q)
+
+
+def _both(logits: Tensor) -> Tensor:
+    return torch.cat([torch.zeros_like(logits), logits], 1) if logits.shape[1] == 1 else logits
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

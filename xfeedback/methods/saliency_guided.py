@@ -3,19 +3,23 @@
 Equations (1) to (7), options and what is unknown of the paper: `docs/methods/saliency_guided.md`.
 """
 
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfeedback.config import require
-from xfeedback.explain import Output
+from xfeedback.explain import Output, explained_output
+from xfeedback.explain.maps import evaluation_gradient
 from xfeedback.explain.masking import Fill, Ties, fill_values, lowest
 from xfeedback.explain.tokens import Replacement, real, replaced
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
 from xfeedback.losses import kl_consistency
 from xfeedback.losses.consistency import Direction
+from xfeedback.models.text_base import TextNetwork
 from xfeedback.types import Batch
 
 Reduce = Literal["mean_signed", "mean_abs", "l2"]
@@ -47,19 +51,22 @@ class SaliencyGuidedConfig(FeedbackConfig):
         mask_fraction: share of positions that is masked, in [0, 1).
         k_rule: whether at least one position is masked.
         rank: by the signed gradient or by its magnitude.
-        channel_reduce: how the channels' gradients become one: mean, mean of magnitudes, or Euclidean norm; of no
-            account for series, where each cell is a position.
+        channel_reduce: how the channels' gradients become one: mean, mean of magnitudes, or Euclidean norm; ``none``:
+            each channel has a mask of its own. Of no account for series, where each cell is a position.
         text_reduce: the same for the entries of a token's embedding.
         explain_output: what is differentiated.
         explain_class: the label or the prediction.
-        saliency_mode: gradient in evaluation mode (one more forward) or of the clean training pass.
+        saliency_mode: gradient in evaluation mode (one more forward), in training mode with dropout of its own (one
+            more, too), or of the clean training pass.
         dropout: the masked view repeats the clean view's dropout, or draws its own.
         bn_masked: whether the masked view moves running statistics.
         detach_reference: treat the clean prediction as a constant in the divergence.
         kl_direction: which prediction is the reference.
         fill: what masked positions of images and series are replaced by.
         text_replace: what masked tokens are replaced by, see :func:`xfeedback.explain.tokens.replaced`.
-        mask_source: masked positions: lowest saliency; highest, or random, as controls; or none.
+        mask_source: masked positions: of lowest saliency; controls: highest; ``random`` (saliency is computed and
+            thrown away, so that the cost is the same) or ``random_cheap``; lowest by the saliency of the untrained
+            network (``init_frozen``); or none.
         ties: mask exactly k positions, or every position equal to the k-th.
         every_n_steps: steps between two masked views; the others are plain.
     """
@@ -69,18 +76,18 @@ class SaliencyGuidedConfig(FeedbackConfig):
     mask_fraction: float = 0.5
     k_rule: Literal["floor", "floor_min1"] = "floor_min1"
     rank: Literal["signed", "abs"] | None = None
-    channel_reduce: Reduce | None = None
+    channel_reduce: Reduce | Literal["none"] | None = None
     text_reduce: Reduce | None = None
     explain_output: Literal["logit", "log_prob", "prob"] = "logit"
     explain_class: Literal["true", "predicted"] = "true"
-    saliency_mode: Literal["eval", "reuse"] = "eval"
+    saliency_mode: Literal["eval", "train", "reuse"] = "eval"
     dropout: Literal["independent", "shared"] | None = None
     bn_masked: Literal["update", "no_update"] | None = None
     detach_reference: bool = False
     kl_direction: Direction = "clean_masked"
     fill: Fill = "uniform_channel"
     text_replace: Replacement = "previous_kept"
-    mask_source: Literal["low", "high", "random", "none"] = "low"
+    mask_source: Literal["low", "high", "random", "random_cheap", "init_frozen", "none"] = "low"
     ties: Ties = "exact"
     every_n_steps: int = 1
 
@@ -105,47 +112,78 @@ class SaliencyGuidedFeedback(Feedback):
 
     def __init__(self, config: SaliencyGuidedConfig | None = None) -> None:
         super().__init__(config)
-        self.input_gradient = self.config.saliency_mode == "reuse"
+        source = self.config.mask_source
+        explains = source not in ("none", "random_cheap", "init_frozen")
+        self.input_gradient = explains and self.config.saliency_mode == "reuse"
+        self.stamps = () if source == "low" else (f"control=mask_{source}",)
+        self.frozen: nn.Module | None = None
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Keep a copy of the untrained network for the control ``init_frozen``."""
+        if self.config.mask_source == "init_frozen":
+            self.frozen = copy.deepcopy(network).requires_grad_(False)
+        return super().prepare(network, example)
 
     def saliency(self, step: Step) -> Tensor:
         """Return a, the gradient of the explained output at the input, detached; equation (1)."""
         target = step.batch.y if self.config.explain_class == "true" else step.logits.argmax(1)
         kind: Output = self.config.explain_output
+        if self.frozen is not None:
+            x = self.frozen.embed(step.batch.x) if isinstance(self.frozen, TextNetwork) else step.batch.x
+            return evaluation_gradient(self.frozen, x, target, kind=kind)
         if self.config.saliency_mode == "reuse":
             return step.input_gradient(kind, target, self.config.explain_class).detach()
+        if self.config.saliency_mode == "train":
+            return training_gradient(step, target, kind)
         return step.evaluation_gradient(kind, target, self.config.explain_class)
 
     def ranking(self, saliency: Tensor, reduce: Reduce | None = None) -> Tensor:
-        """Return r ``(B, n)`` from a ``(B, C, n)``; equations (2) and (3), negated for the control ``high``."""
-        reduce = reduce or self.config.channel_reduce
-        if reduce == "mean_signed":
-            reduced = saliency.mean(1)
-        elif reduce == "mean_abs":
-            reduced = saliency.abs().mean(1)
-        else:
-            reduced = saliency.norm(dim=1)
+        """Return r ``(B, n)`` from a ``(B, C, n)``; equations (2) and (3), negated for the control ``high``.
+
+        ``(B, C n)`` with a mask for each channel.
+        """
+        reduced = self._reduced(saliency, reduce or self.config.channel_reduce)
         ranked = reduced.abs() if self.config.rank == "abs" else reduced
         return -ranked if self.config.mask_source == "high" else ranked
 
+    @staticmethod
+    def _reduced(saliency: Tensor, reduce: str | None) -> Tensor:
+        if reduce == "none":
+            return saliency.flatten(1)
+        if reduce == "mean_signed":
+            return saliency.mean(1)
+        return saliency.abs().mean(1) if reduce == "mean_abs" else saliency.norm(dim=1)
+
     def masked_positions(self, step: Step) -> Tensor:
-        """Return m, bool ``(B, n)``, with exactly k positions a sample, no padding and no separator; equation (4)."""
-        allowed, x = real_positions(step.batch), step.batch.x
+        """Return m, bool ``(B, n)``, with exactly k positions a sample, no padding and no separator; equation (4).
+
+        ``(B, C, n)`` with a mask for each channel of images.
+        """
+        x = step.batch.x if is_text(step.batch) else by_position(step.batch.x)
+        each = self.config.channel_reduce == "none" and not is_text(step.batch)
+        shape = x.shape if is_text(step.batch) or each else x[:, 0].shape
         if self.config.mask_source == "none":
-            return torch.zeros_like(x if is_text(step.batch) else by_position(x)[:, 0], dtype=torch.bool)
-        if is_text(step.batch):
-            ranking = self.ranking(self.saliency(step).transpose(1, 2), self.config.text_reduce)
-        else:
-            ranking = self.ranking(by_position(self.saliency(step)))
-        if self.config.mask_source == "random":
-            draws = step.generator("random_mask")
-            ranking = torch.rand(ranking.shape, device=ranking.device, generator=draws)
-        least = int(self.config.k_rule == "floor_min1")
+            return torch.zeros(shape, dtype=torch.bool, device=x.device)
+        ranking = self.ranked(step, shape).view(-1, shape[-1])
+        allowed, least = real_positions(step.batch), int(self.config.k_rule == "floor_min1")
         if allowed is None:
-            k = max(least, int(self.config.mask_fraction * ranking.shape[1]))
-            return lowest(ranking, k, ties=self.config.ties)
+            k = max(least, int(self.config.mask_fraction * shape[-1]))
+            return lowest(ranking, k, ties=self.config.ties).view(shape)
         n = allowed.sum(1)
         k = (self.config.mask_fraction * n.double()).long().clamp_min(least).minimum(n)
-        return lowest(ranking.masked_fill(~allowed, torch.inf), k, ties=self.config.ties) & allowed
+        ranking = ranking.masked_fill(~allowed, torch.inf)
+        return (lowest(ranking, k, ties=self.config.ties) & allowed).view(shape)
+
+    def ranked(self, step: Step, shape: Sequence[int]) -> Tensor:
+        """Return r, or as a control noise of this shape, at the cost of r or without it."""
+        source, found = self.config.mask_source, None
+        if source != "random_cheap" and is_text(step.batch):
+            found = self.ranking(self.saliency(step).transpose(1, 2), self.config.text_reduce)
+        elif source != "random_cheap":
+            found = self.ranking(by_position(self.saliency(step)))
+        if found is not None and source != "random":
+            return found
+        return torch.rand(shape, device=step.batch.x.device, generator=step.generator("random_mask"))
 
     def view(self, step: Step) -> View | None:
         """Return the input with its masked positions replaced; equation (5)."""
@@ -164,7 +202,7 @@ class SaliencyGuidedFeedback(Feedback):
         fills = fill_values(channels, self.config.fill, step.generator("fill"), step.batch.valid)
         masked = self.masked_positions(step)
         if x.ndim == 4:
-            return torch.where(masked[:, None], fills, channels).reshape(x.shape)
+            return torch.where(masked.view(len(x), -1, channels.shape[2]), fills, channels).reshape(x.shape)
         return torch.where(masked.view(x.shape), fills.transpose(1, 2), x)
 
     def masked_text(self, step: Step) -> Tensor:
@@ -184,6 +222,15 @@ class SaliencyGuidedFeedback(Feedback):
             detach_reference=self.config.detach_reference,
         )
         return {"kl": self.strength(step.epoch) * divergence}
+
+
+def training_gradient(step: Step, target: Tensor, kind: Output) -> Tensor:
+    """Return the input gradient of one more pass in training mode with dropout of its own, detached."""
+    point = step.x.detach().requires_grad_()
+    with torch.enable_grad(), torch.autocast(point.device.type, enabled=False):
+        logits = step.forward(point, name="saliency", shared_noise=False, update_statistics=False)
+        (result,) = torch.autograd.grad(explained_output(logits, target, kind).sum(), point)
+    return result
 
 
 def by_position(x: Tensor) -> Tensor:
