@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 from xfeedback import data, models
 from xfeedback.config import from_mapping
 from xfeedback.data.decoy import DecoyConfig
-from xfeedback.engine.options import EvaluationConfig, LoggerConfig, PathsConfig, TrainerConfig
+from xfeedback.engine.options import EvaluationConfig, LoggerConfig, PathsConfig, SweepConfig, TrainerConfig
 from xfeedback.feedback import OptimiserConfig
 
 CONF = ROOT / "conf"
@@ -56,6 +56,11 @@ def test_every_group_of_conf_is_checked_somewhere():
 
 def test_trainer():
     assert_equal_but(read("trainer", "auto"), TrainerConfig, "trainer")
+
+def test_sweep():
+    values = yaml.safe_load((CONF / "config.yaml").read_text())["sweep"]
+    assert_equal_but(values, SweepConfig, "sweep")
+
 
 
 @pytest.mark.parametrize("name", choices("trainer"))

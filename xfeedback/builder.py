@@ -4,22 +4,25 @@ This module, `run.py` and the sweeper plugin are the only ones that import hydra
 """
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from xfeedback.config import from_mapping
 from xfeedback.errors import TrainingError, UserError, suggest
 
-HYDRA_ONLY = ("hydra", "sweep")
+QUEUED = "queued"
+"""The option that tells a job which queued cell to run; set by the sweeper alone."""
+SLURM = "submitit_slurm"
+HYDRA_ONLY = ("hydra", "sweep", QUEUED)
 NOT_A_CHOICE = "Config group override must be"
 Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 CONF = Path(__file__).parents[1] / "conf"
@@ -104,33 +107,68 @@ def _dotted(values: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
 
 
 def run_cell(config: DictConfig) -> int:
-    """Run the cell that a composed config describes, say how it ended, and return the exit code.
+    """Run the cell that a config describes or that a sweep queued, say how it ended, and return the exit code.
 
     Raises:
         Exception: a single run can't be started; in a sweep this is a failed cell, and the others go on.
         TrainingError: a single run failed; with the traceback as a note.
     """
+    if QUEUED in config:
+        return _run_queued(Path(str(config[QUEUED])))
     from xfeedback.engine import console
     from xfeedback.engine.spec import RunSpec
 
-    alone = HydraConfig.get().mode is not RunMode.MULTIRUN
     spec = RunSpec.from_plain(plain_config(config))
-    from xfeedback.engine.run import refused, run_experiment  # imports Lightning: after the cheap checks
+    from xfeedback.engine.run import run_experiment  # imports Lightning: after the cheap checks
 
-    if alone:
-        console.notices(spec)
-    try:
-        outcome = run_experiment(spec)
-    except Exception as error:
-        if alone:
-            raise
-        outcome = refused(spec, error)
-    if outcome.status == "failed" and alone:
+    console.notices(spec)
+    outcome = run_experiment(spec)
+    if outcome.status == "failed":
         failure = TrainingError(console.failure(spec, outcome))
         failure.add_note(outcome.record["traceback"])
         raise failure
     console.ended(spec, outcome)
+    return 0
+
+
+def _run_queued(path: Path) -> int:
+    from xfeedback.engine import console, queue
+    from xfeedback.engine.run import refused, run_experiment
+
+    queued = queue.take(path)
+    if queued.stopped:
+        console.left_out(queued.spec)
+        return 0
+    try:
+        outcome = run_experiment(queued.spec)
+    except Exception as error:  # noqa: BLE001 - the other cells go on
+        outcome = refused(queued.spec, error)
+    if outcome.status == "failed" and queued.stop is not None:
+        queued.stop.touch()
+    console.ended(queued.spec, outcome)
     return int(outcome.status == "failed")
+
+
+def cell_lines(arguments: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each line of the file that ``sweep.cells`` names; one empty line without it.
+
+    Empty lines and what follows a ``#`` are left out.
+
+    Raises:
+        UserError: the file can't be read, or there is no cell in it.
+    """
+    named = [argument.removeprefix("sweep.cells=") for argument in arguments if argument.startswith("sweep.cells=")]
+    if not named or named[-1] == "null":
+        return [[]]
+    path = Path(named[-1].strip("'\""))
+    try:
+        lines = [shlex.split(line, comments=True) for line in path.read_text().splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"sweep.cells={path} can't be read: {error}") from error
+    cells = [line for line in lines if line]
+    if not cells:
+        raise UserError(f"sweep.cells={path} holds no cell: write the overrides of one on each line")
+    return cells
 
 
 def run_sweep(
@@ -151,22 +189,31 @@ def run_sweep(
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
     from xfeedback.engine import console, sweep
+    from xfeedback.engine.options import SweepConfig
     from xfeedback.engine.spec import RunSpec, light_parts
 
     configs = [compose(job) for job in jobs]
     values = [plain_config(config) for config in configs]
-    for cell, config in zip(values, configs, strict=True):  # the cheap checks of all cells before anything is imported
+    launcher = str(configs[0].hydra.runtime.choices["hydra/launcher"])
+    options = from_mapping(SweepConfig, cast("dict[str, Any]", OmegaConf.to_container(configs[0].sweep)), "sweep")
+    if options.detach and launcher != SLURM:
+        raise UserError(f"sweep.detach=true needs a queue to leave the cells in: add hydra/launcher={SLURM}.")
+    for cell in values:  # the cheap checks of all cells before anything is imported
         light_parts(cell)
-        _refuse_processes(cell, config)
-    specs = [RunSpec.from_plain(cell) for cell in values]
-    plan = sweep.plan(specs)
+        _refuse_processes(cell, launcher)
+    plan = sweep.plan([RunSpec.from_plain(cell) for cell in values])
     console.planned(plan)
-    pending = [
-        _with_decoys(jobs[plan.jobs[spec.run]]) if spec.run in plan.decoys_added else jobs[plan.jobs[spec.run]]
-        for spec in plan.pending
-    ]
-    stopped = _launched(launch, pending) if pending else None
-    failed = sweep.compare(plan)
+    if options.dry:
+        console.dry(plan)
+    elif options.detach:
+        console.submitted(submit(launch, _jobs(sweep.enqueue(plan, fail_fast=options.fail_fast))), plan)
+    else:
+        alone = launcher == "basic"
+        stopped = sweep.run(plan, _starter(launch), one_by_one=alone, fail_fast=options.fail_fast)
+        _end(stopped, sweep.compare(plan))
+
+
+def _end(stopped: Exception | None, failed: int) -> None:
     if stopped is not None:
         line = " ".join(str(stopped).split())[:200]
         raise TrainingError(f"the sweep stopped early ({line}); the same command goes on where it stood") from stopped
@@ -174,25 +221,52 @@ def run_sweep(
         raise SystemExit(1)
 
 
-def _launched(launch: Launch, jobs: list[list[str]]) -> Exception | None:
-    """Run the cells, which record their own failures; return what stopped the launcher itself, e.g. a killed worker."""
+def _jobs(cells: Sequence[Path]) -> list[list[str]]:
+    """The overrides that make a job run a queued cell: whatever else is in ``conf/`` by then does not matter."""
+    return [[f"+{QUEUED}='{str(cell).replace(chr(39), chr(92) + chr(39))}'"] for cell in cells]
+
+
+def _starter(launch: Launch) -> Callable[[Sequence[Path]], Exception | None]:
+    """Run queued cells, which record their own failures; return what stopped the launcher, e.g. a killed worker."""
+
+    def start(cells: Sequence[Path]) -> Exception | None:
+        try:
+            for job in launch(_jobs(cells)):
+                _ = job.return_value
+        except Exception as error:  # noqa: BLE001 - what is finished is compared first
+            return error
+        return None
+
+    return start
+
+
+def submit(launch: Launch, jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Submit jobs to the queue without waiting for them, and return their numbers."""
+    from submitit import AutoExecutor
+
+    class _Left(Exception):  # noqa: N818 - no error: the launcher is left before it waits
+        pass
+
+    numbers: list[str] = []
+    original = AutoExecutor.map_array
+
+    def leave(self: Any, *arguments: Any) -> Any:
+        numbers.extend(job.job_id for job in original(self, *arguments))
+        raise _Left
+
+    AutoExecutor.map_array = leave  # type: ignore[method-assign]
     try:
-        for job in launch(jobs):
-            _ = job.return_value
-    except Exception as error:  # noqa: BLE001 - what is finished is compared first
-        return error
-    return None
+        launch(jobs)
+    except _Left:
+        return numbers
+    finally:
+        AutoExecutor.map_array = original  # type: ignore[method-assign]
+    return numbers
 
 
-def _with_decoys(job: Sequence[str]) -> list[str]:
-    return [*(override for override in job if not override.startswith("decoy=")), "decoy=corner"]
-
-
-def _refuse_processes(cell: Mapping[str, Any], config: DictConfig) -> None:
-    strategy = cell.get("trainer", {}).get("strategy")
-    launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if strategy == "ddp" and launcher != "submitit_slurm":
+def _refuse_processes(cell: Mapping[str, Any], launcher: str) -> None:
+    if cell.get("trainer", {}).get("strategy") == "ddp" and launcher != SLURM:
         raise UserError(
             f"trainer=ddp starts processes of its own and can't be swept with hydra/launcher={launcher}. Run its cells "
-            "one by one, or take hydra/launcher=submitit_slurm."
+            f"one by one, or take hydra/launcher={SLURM}."
         )

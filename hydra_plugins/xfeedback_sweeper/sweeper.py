@@ -28,10 +28,14 @@ class ComparisonSweeper(BasicSweeper):
         run_sweep(self._jobs(arguments), self._compose, self._launch)
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
+        from xfeedback.builder import cell_lines
+
         context = cast("HydraContext", self.hydra_context)
         parser = OverridesParser.create(config_loader=context.config_loader)
-        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
-        (jobs,) = self.split_arguments(overrides, None)
+        jobs = []
+        for line in cell_lines(arguments):
+            overrides = parser.parse_overrides([*self._parse_config(), *line, *arguments])
+            jobs += self.split_arguments(overrides, None)[0]
         return jobs
 
     def _compose(self, job: Sequence[str]) -> DictConfig:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -51,6 +51,24 @@ class RunFolder:
         """Return the result of a finished run, or None."""
         path = self.path / "result.json"
         return files.read_json(path) if path.exists() else None
+
+    def state(self, since: float) -> Literal["done", "failed", "running", "left"]:
+        """Where the run is: finished, or since a time (seconds of the epoch) failed or begun, or nothing of these."""
+        if (self.path / "result.json").exists():
+            return "done"
+        if _touched(self.path / "error.json", since):
+            return "failed"
+        return "running" if _touched(self.path / "config.yaml", since) else "left"
+
+    def busy(self) -> bool:
+        """Whether a process is at work on the run at this moment."""
+        if not self.path.exists():
+            return False
+        try:
+            with self.opened():
+                return False
+        except BusyError:
+            return True
 
     def check(self) -> None:
         """Find out, without making anything, whether the folder can be made or written.
@@ -163,6 +181,13 @@ class RunFolder:
 def unwritable(path: Path, error: OSError) -> UserError:
     """Build the error for a folder that can't be written."""
     return UserError(f"cannot write to {path}: {error.strerror}. Choose another folder with paths.outputs=FOLDER.")
+
+
+def _touched(path: Path, since: float) -> bool:
+    try:
+        return path.stat().st_mtime >= since
+    except FileNotFoundError:
+        return False
 
 
 def _now() -> str:

@@ -161,3 +161,20 @@ class PathsConfig:
     data: str = "data"
     shared_data: tuple[str, ...] = ()
     cache: str = "outputs/cache"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepConfig:
+    """How a comparison is run.
+
+    Attributes:
+        dry: print the plan and what it will take, and stop.
+        fail_fast: begin no further cell once one has failed.
+        detach: submit the cells to the queue, print the jobs' numbers, and stop.
+        cells: a text file with the overrides of one cell a line, each combined with the grid of the command line.
+    """
+
+    dry: bool = False
+    fail_fast: bool = False
+    detach: bool = False
+    cells: str | None = None

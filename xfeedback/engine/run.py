@@ -28,13 +28,13 @@ class Outcome:
     """How a run ended.
 
     Attributes:
-        status: ``done``, ``skipped`` (it was finished before), or ``failed``.
+        status: ``done``, ``skipped`` (it was finished before), ``busy`` (another process is at work), or ``failed``.
         folder: the run folder.
         record: what ``result.json`` or ``error.json`` holds.
         said: those of its notes that were shown before training.
     """
 
-    status: Literal["done", "skipped", "failed"]
+    status: Literal["done", "skipped", "busy", "failed"]
     folder: Path
     record: dict[str, Any]
     said: tuple[str, ...] = ()
@@ -70,7 +70,9 @@ def run_experiment(spec: RunSpec) -> Outcome:
 def refused(spec: RunSpec, error: Exception) -> Outcome:
     """Record a cell of a sweep that could not be started; another process's run is left alone."""
     folder = RunFolder(spec)
-    record = folder.failure if isinstance(error, BusyError) or folder.result() else folder.fail
+    if isinstance(error, BusyError):
+        return Outcome(status="busy", folder=folder.path, record={})
+    record = folder.failure if folder.result() else folder.fail
     return Outcome(status="failed", folder=folder.path, record=record(error, _one_line(error)))
 
 

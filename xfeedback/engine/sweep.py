@@ -1,12 +1,20 @@
-"""Plan the cells of a comparison and compare what came out."""
+"""Plan the cells of a comparison, run those that are missing, and compare what came out."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from xfeedback.engine import console, queue
 from xfeedback.engine.folder import RunFolder, unwritable
+from xfeedback.engine.progress import Watch
 from xfeedback.engine.spec import RunSpec
+
+Launch = Callable[[Sequence[Path]], Exception | None]
+"""Runs queued cells and returns what stopped the launcher itself, e.g. a killed worker, or None."""
+WAIT = 2.0
+"""Seconds between two looks at cells that another process is at work on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,22 +23,28 @@ class Plan:
 
     Attributes:
         specs: all cells, in order, each once.
-        jobs: which of the jobs asked for makes a run, by the run's name.
         pending: those that are not finished.
-        decoys_added: runs whose data set gets decoys because another method of the sweep needs annotations.
     """
 
     specs: tuple[RunSpec, ...]
-    jobs: Mapping[str, int]
     pending: tuple[RunSpec, ...]
-    decoys_added: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        """The same cells have the same name."""
+        digest = hashlib.sha256("\n".join(spec.run for spec in self.specs).encode()).hexdigest()[:8]
+        labels = "+".join(dict.fromkeys(spec.label for spec in self.specs))
+        return f"{labels[:60]}-{digest}"
 
     @property
     def out(self) -> Path:
-        """Where the comparison is written: the same sweep has the same folder."""
-        digest = hashlib.sha256("\n".join(spec.run for spec in self.specs).encode()).hexdigest()[:8]
-        labels = "+".join(dict.fromkeys(spec.label for spec in self.specs))
-        return Path(self.specs[0].paths.outputs) / "comparisons" / f"{labels[:60]}-{digest}"
+        """Where the comparison is written."""
+        return Path(self.specs[0].paths.outputs) / "comparisons" / self.name
+
+    @property
+    def queue(self) -> Path:
+        """Where cells wait to be run."""
+        return Path(self.specs[0].paths.outputs) / "queue" / self.name
 
 
 def plan(specs: Sequence[RunSpec]) -> Plan:
@@ -44,19 +58,73 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
     """
     planted = {spec.dataset.name for spec in specs if spec.decoys_planted}
     whole: dict[str, RunSpec] = {}
-    jobs: dict[str, int] = {}
-    added = set()
-    for position, asked in enumerate(specs):
+    for asked in specs:
         spec = asked
         if spec.dataset.name in planted and not spec.decoy.on:
             spec = spec.with_decoys(f"another method of the sweep needs annotations on {spec.dataset.name}")
-        if spec.run not in whole:
-            whole[spec.run], jobs[spec.run] = spec, position
-            added |= {spec.run} if spec is not asked else set()
+        whole.setdefault(spec.run, spec)
     pending = tuple(spec for spec in whole.values() if spec.force or RunFolder(spec).result() is None)
     for spec in pending:
         RunFolder(spec).check()
-    return Plan(specs=tuple(whole.values()), jobs=jobs, pending=pending, decoys_added=frozenset(added))
+    return Plan(specs=tuple(whole.values()), pending=pending)
+
+
+def enqueue(plan: Plan, *, fail_fast: bool = False) -> list[Path]:
+    """Write the files of the pending cells, in order; with ``fail_fast`` none is begun once one has failed.
+
+    Raises:
+        UserError: they can't be written.
+    """
+    stop = plan.queue / "failed" if fail_fast else None
+    try:
+        if stop is not None:
+            stop.unlink(missing_ok=True)
+        return [queue.put(queue.Queued(spec=spec, stop=stop), plan.queue) for spec in plan.pending]
+    except OSError as error:
+        raise unwritable(plan.queue, error) from error
+
+
+def run(plan: Plan, launch: Launch, *, one_by_one: bool = False, fail_fast: bool = False) -> Exception | None:
+    """Run the pending cells and say how far they are; return what stopped the launcher itself, or None.
+
+    Cells that another process is at work on are waited for when all others are done, and run if it left them.
+
+    Args:
+        plan: the cells.
+        launch: run queued cells.
+        one_by_one: they are run in this process, one after the other.
+        fail_fast: begin no further cell once one has failed.
+    """
+    waiting = list(zip(plan.pending, enqueue(plan, fail_fast=fail_fast), strict=True)) if plan.pending else []
+    watch = Watch(plan.pending)
+    stopped = None
+    while waiting and stopped is None:
+        stopped = _launched([cell for _, cell in waiting], launch, watch, one_by_one=one_by_one)
+        open_ = [(spec, cell) for spec, cell in waiting if watch.state(spec) not in ("done", "failed")]
+        busy = [(spec, cell) for spec, cell in open_ if RunFolder(spec).busy()]
+        _wait([spec for spec, _ in busy])
+        waiting = [(spec, cell) for spec, cell in busy if watch.state(spec) != "done"]
+    return stopped
+
+
+def _launched(cells: Sequence[Path], launch: Launch, watch: Watch, *, one_by_one: bool) -> Exception | None:
+    if not one_by_one:
+        with watch.reporting(console.progressed):
+            return launch(cells)
+    for number, cell in enumerate(cells, 1):
+        if (stopped := launch([cell])) is not None:
+            return stopped
+        if number < len(cells):
+            console.progressed(watch.tally())
+    return None
+
+
+def _wait(busy: Sequence[RunSpec]) -> None:
+    """Wait until no other process is at work on any of the cells."""
+    if busy:
+        console.waiting(busy)
+    while any(RunFolder(spec).busy() for spec in busy):
+        time.sleep(WAIT)
 
 
 def compare(plan: Plan) -> int:
