@@ -1,12 +1,16 @@
 """The maps of attention pooling: mass is kept, one-hot weights lead to the right pixel, labels play no part."""
 
+from typing import get_args
+
 import pytest
 import torch
 from torch import nn
 from torchvision.models import resnet18
 
 from tests.models.test_surgery import choose_first
+from xfeedback.engine.options import Explainer
 from xfeedback.explain.lap_maps import METHODS, Recorded, enlarged_mass, flow_map, flowed, lap_map, recorded, spread
+from xfeedback.explain.scored import Explained
 from xfeedback.models.lap import LAP, SiteMaps, Window, sites, window_weights
 from xfeedback.models.lap_options import PoolOptions
 from xfeedback.models.surgery import extend
@@ -143,3 +147,19 @@ def test_one_score_map_serves_all_classes():
 def test_a_network_without_sites_is_refused():
     with pytest.raises(ValueError, match="ResNet has no attention pooling"):
         lap_map(resnet18().eval(), X)
+
+
+def test_the_maps_are_explainers_like_any_other(network):
+    """Offered where there is attention pooling, left out with a reason elsewhere."""
+    names = [f"lap_{method}" for method in METHODS]
+    explained = Explained(network=network, layer="layer4", baseline=torch.zeros(3, 64, 48))
+    assert explained.usable(names, X) == (tuple(names), ())
+    maps, logits = explained.maps(names, X)
+    assert logits.shape == (2, 4)
+    for method in METHODS:
+        torch.testing.assert_close(maps[f"lap_{method}"], lap_map(network, X, method), rtol=0, atol=0)
+    plain = Explained(network=resnet18().eval(), layer="layer4", baseline=torch.zeros(3, 64, 48))
+    kept, notes = plain.usable(["lap_flow", "gradient"], X)
+    assert kept == ("gradient",)
+    assert notes == ("lap_flow was left out: ResNet has no attention pooling; method=lap puts it in",)
+    assert set(names) <= set(get_args(Explainer))
