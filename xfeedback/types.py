@@ -23,6 +23,7 @@ class Batch:
         wrong: where known wrong evidence lies (a decoy), same shape as ``mask``, or None.
         annotated: whether the sample's ``mask`` counts ``(B,)``, bool, or None when there are no annotations.
         valid: real positions as against padding, bool ``(B, T)`` or ``(B, L)``; None where all are real.
+        target: shares of the classes ``(B, N)`` that the cross-entropy takes instead of ``y``, or None.
     """
 
     x: Tensor
@@ -32,6 +33,7 @@ class Batch:
     wrong: Tensor | None = None
     annotated: Tensor | None = None
     valid: Tensor | None = None
+    target: Tensor | None = None
 
     def __len__(self) -> int:
         return self.y.shape[0]

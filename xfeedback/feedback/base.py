@@ -1,14 +1,15 @@
 """A feedback: one way in which an explanation steers training."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from xfeedback.feedback.options import FeedbackConfig
 from xfeedback.feedback.step import Step
 from xfeedback.kinds import Kind
-from xfeedback.types import Phase
+from xfeedback.types import Batch, Phase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +30,9 @@ class View:
 class Feedback(nn.Module):
     """One way in which an explanation steers training: override the hooks that the method needs.
 
-    The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`sample_weights`,
-    :meth:`view`, :meth:`penalty`; then :meth:`phase_end`. A feedback of strength 0 is never called.
+    The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change`, then
+    :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
+    then :meth:`phase_end`. A feedback of strength 0 is never called.
 
     Attributes:
         name: as in ``method=<name>``.
@@ -108,6 +110,17 @@ class Feedback(nn.Module):
 
     def epoch_start(self, network: nn.Module, epoch: int) -> None:
         """Act before the first step of an epoch (from 0), whatever the strength; when resuming too."""
+
+    def change(self, batch: Batch, epoch: int, draws: Callable[[str], Generator]) -> Batch:
+        """Return the batch to train on instead, before the clean pass; every feedback then sees this one.
+
+        Args:
+            batch: on the network's device, as the feedbacks before this one left it.
+            epoch: from 0.
+            draws: gives a generator on that device for a purpose of this step.
+        """
+        del epoch, draws
+        return batch
 
     def sample_weights(self, step: Step) -> Tensor | None:
         """Return factors of the cross-entropy of each sample ``(B,)``, or None for 1."""

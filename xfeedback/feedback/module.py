@@ -15,7 +15,7 @@ from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
 from xfeedback.feedback.step import Step
 from xfeedback.precision import widened
-from xfeedback.seeding import derive
+from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
 
 
@@ -121,6 +121,9 @@ class FeedbackModule(LightningModule):
             active: the feedbacks that act.
             position: where the step stands, ending in epoch and number; keys its noise.
         """
+        epoch, device = int(position[-2]) if len(position) > 1 else 0, batch.y.device
+        for feedback in active:
+            batch = feedback.change(batch, epoch, lambda what: generator(device, self.seed, what, *position))
         step = Step(
             self.network,
             batch,

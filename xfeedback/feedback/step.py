@@ -26,7 +26,7 @@ class Step:
         x: the input ``(B, ...)``, of texts the embeddings ``(B, L, E)`` with their graph; requires a gradient when a
             feedback asked for it.
         logits: clean forward in training mode ``(B, N)``.
-        losses: cross-entropy of each sample ``(B,)``.
+        losses: cross-entropy of each sample ``(B,)``, against the batch's soft labels where it has some.
         features: outputs of the tapped layers by name.
         views: logits of the further views, by feedback.
         reports: values to log that are not part of the loss.
@@ -53,11 +53,16 @@ class Step:
         self.repeat_noise()
         with tapped(network, layers) as self.features:
             self.logits = network(self.x)
-        self.losses = F.cross_entropy(widened(self.logits), batch.y, reduction="none")
+        self.losses = self.cross_entropy(self.logits)
 
     def generator(self, purpose: str) -> Generator:
         """Return a generator on the batch's device for one purpose of this step."""
         return generator(self.batch.x.device, self._seed, purpose, *self._position)
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the cross-entropy ``(B,)`` of some logits of this batch, as :attr:`losses` has it."""
+        wide, soft = widened(logits), self.batch.target
+        return F.cross_entropy(wide, self.batch.y if soft is None else soft.to(wide.dtype), reduction="none")
 
     def once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
         """Return ``compute()``, remembered under ``key`` for the rest of the step."""
