@@ -10,6 +10,7 @@ import yaml
 from tests.conftest import ROOT
 from xfeedback import data, models
 from xfeedback.config import from_mapping
+from xfeedback.continual.options import EwcConfig, PhasesConfig
 from xfeedback.data.decoy import DecoyConfig
 from xfeedback.engine.options import EvaluationConfig, LoggerConfig, PathsConfig, SweepConfig, TrainerConfig
 from xfeedback.feedback import OptimiserConfig
@@ -51,6 +52,8 @@ def test_every_group_of_conf_is_checked_somewhere():
         "dataset",
         "decoy",
         "paths",
+        "phases",
+        "continual",
     }
 
 
@@ -94,6 +97,27 @@ def test_evaluation(name):
 def test_loggers(name):
     assert read("logger", name)["name"] == name
     assert_equal_but(read("logger", name), LoggerConfig, "logger", {"name"})
+
+
+PHASED = {
+    "single": set(),
+    "classes": {"name"},
+    "portions": {"name"},
+    "mistakes": {"name", "n", "holdout"},
+}
+
+
+@pytest.mark.parametrize("name", choices("phases"))
+def test_phases(name):
+    values = read("phases", name)
+    assert values["name"] == name
+    assert_equal_but(values, PhasesConfig, "phases", PHASED[name])
+
+
+def test_continual():
+    assert choices("continual") == ["ewc", "none"]
+    assert read("continual", "none") == {"name": "none"}
+    assert_equal_but(read("continual", "ewc"), EwcConfig, "continual")
 
 
 def test_models_have_a_file_each():

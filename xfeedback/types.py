@@ -68,8 +68,18 @@ class Phase:
         name: shown in logs, e.g. ``"0"``.
         train: batches to train on; re-iterable, one pass is one epoch.
         val: validation sets by name (``random``, ``correlated`` or ``val``); empty when there is none.
+        number: which phase it is, from 0.
+        count: how many phases the run has.
+        seed: keys whatever is drawn in this phase (:func:`xfeedback.seeding.generator`).
+        ordered: the samples of ``train`` once each, in a fixed order and not augmented; re-iterable.
+        added: those of them that this phase adds to the common training set, likewise; empty when there are none.
     """
 
     name: str
     train: Iterable[Batch]
     val: Mapping[str, Iterable[Batch]]
+    number: int = 0
+    count: int = 1
+    seed: int = 0
+    ordered: Iterable[Batch] = ()
+    added: Iterable[Batch] = ()

@@ -131,7 +131,7 @@ def test_half_precision_and_channels_last_train(method, tmp_path):
     ],
 )
 def test_whatever_happens_in_training_is_recorded_in_a_line(error, line, tmp_path, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(engine, "fit", fail)
@@ -146,7 +146,7 @@ def test_whatever_happens_in_training_is_recorded_in_a_line(error, line, tmp_pat
 
 
 def test_an_interrupt_is_no_failure(tmp_path, monkeypatch):
-    def interrupt(*_):
+    def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(engine, "fit", interrupt)

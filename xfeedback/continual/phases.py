@@ -1,36 +1,145 @@
-"""Which phases a run consists of."""
+"""Which phases a run consists of: what each trains on, and on what it is tested between phases."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
-from xfeedback.data.task import Task
+from xfeedback.continual.options import PhasesConfig
+from xfeedback.continual.rows import class_chunks, join, portions, slices, take
+from xfeedback.data.task import Split, Task
+from xfeedback.seeding import derive
 from xfeedback.types import Phase
 
 
-def single(
-    task: Task,
-    *,
-    batch_size: int,
-    eval_batch_size: int,
-    seed: int,
-    device: torch.device,
-    rank: int = 0,
-    world: int = 1,
-) -> Iterator[Phase]:
-    """Yield the one phase of ordinary training.
+@dataclass(frozen=True, kw_only=True)
+class Loading:
+    """How batches are made.
 
-    Args:
-        task: the data.
+    Attributes:
         batch_size: samples a step over all processes.
-        eval_batch_size: samples at a time in validation.
-        seed: keys order and augmentation.
+        eval_batch_size: samples at a time without training.
+        seed: the run's; keys order and augmentation.
         device: where batches are made.
         rank: which of the processes that train together this is.
         world: how many there are.
     """
-    yield Phase(
-        name="0",
-        train=task.train_loader(batch_size, device, seed, rank, world),
-        val=task.val_loaders(eval_batch_size, device),
-    )
+
+    batch_size: int
+    eval_batch_size: int
+    seed: int
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """Samples on which the network is tested between phases.
+
+    Attributes:
+        rows: positions in the test set, or in the pool, ``(n,)`` int64.
+        learned: the first phase that trains on such samples.
+        classes: those that compete for these samples; None: all.
+    """
+
+    rows: Tensor
+    learned: int
+    classes: tuple[int, ...] | None = None
+
+
+class Phases:
+    """The phases of a run.
+
+    Attributes:
+        config: how training is cut.
+        task: the data.
+        count: how many phases there are.
+        tests: what the network is tested on between phases: for ``classes`` the test samples of each phase's classes,
+            for ``portions`` the whole test set, for ``mistakes`` each slice of the pool.
+    """
+
+    def __init__(self, config: PhasesConfig, task: Task) -> None:
+        self.config, self.task, self.count = config, task, config.count
+        self._chunks = class_chunks(task.n_classes, config) if config.name == "classes" else []
+        portioned = config.name == "portions"
+        self._portions = (
+            [torch.from_numpy(rows) for rows in portions(task.train.y.numpy(), config)] if portioned else []
+        )
+        self._slices: list[Tensor] = []
+        if config.name == "mistakes" and task.pool is not None:
+            self._slices = [torch.from_numpy(rows) for rows in slices(len(task.pool), config)]
+        self.tests = self._tests()
+
+    def _tests(self) -> tuple[Test, ...]:
+        if self._chunks:
+            own = self.config.outputs == "per_phase"
+            return tuple(
+                Test(rows=_rows_of(self.task.test, chunk), learned=k, classes=tuple(chunk) if own else None)
+                for k, chunk in enumerate(self._chunks)
+            )
+        if self._slices:
+            return tuple(Test(rows=rows, learned=k) for k, rows in enumerate(self._slices, 1))
+        return (Test(rows=torch.arange(len(self.task.test)), learned=0),)
+
+    def classes(self, number: int) -> tuple[int, ...] | None:
+        """Return the classes that compete in a phase, or None: all."""
+        if self.config.outputs == "shared":
+            return None
+        learned = range(number + 1) if self.config.replay == "all" else (number,)
+        return tuple(sorted(label for k in learned for label in self._chunks[k]))
+
+    def epochs(self, number: int, usual: int) -> int:
+        """Return how many epochs a phase has."""
+        return self.config.base_epochs or usual if number == 0 else usual
+
+    def slice(self, number: int) -> Tensor:
+        """Return the rows of the pool whose mistakes phase ``number`` may add; empty where there are none."""
+        return self._slices[number - 1] if self._slices and number else torch.arange(0)
+
+    def phase(self, number: int, added: Tensor, loading: Loading) -> Phase:
+        """Return a phase.
+
+        Args:
+            number: which, from 0.
+            added: rows of the pool that it adds to the training set ``(m,)`` int64.
+            loading: how batches are made.
+        """
+        task = self._task(number, added)
+        seed = loading.seed if number == 0 else derive(loading.seed, "phase", number)
+        sizes = loading.eval_batch_size, loading.device
+        new = torch.arange(len(task.train) - len(added), len(task.train))
+        return Phase(
+            name=str(number),
+            train=task.train_loader(loading.batch_size, loading.device, seed, loading.rank, loading.world),
+            val=task.val_loaders(*sizes),
+            number=number,
+            count=self.count,
+            seed=seed,
+            ordered=task.ordered_loader(*sizes),
+            added=_with_rows(task, new).ordered_loader(*sizes) if len(added) else (),
+        )
+
+    def _task(self, number: int, added: Tensor) -> Task:
+        """The task with the samples of one phase."""
+        task = self.task
+        first = 0 if self.config.replay == "all" else number
+        if self._chunks:
+            own = [label for chunk in self._chunks[first : number + 1] for label in chunk]
+            val = task.val and take(task.val, _rows_of(task.val, own))
+            return replace(_with_rows(task, _rows_of(task.train, own)), val=val)
+        if self._portions:
+            return _with_rows(task, torch.cat(self._portions[first : number + 1]).sort().values)
+        if len(added) and task.pool is not None:
+            return replace(task, train=join(task.train, take(task.pool, added)), _resident={})
+        return task
+
+
+def _with_rows(task: Task, rows: Tensor) -> Task:
+    """The task with only some training samples; what is on the device is not shared."""
+    return replace(task, train=take(task.train, rows), _resident={})
+
+
+def _rows_of(split: Split, labels: Sequence[int]) -> Tensor:
+    return torch.isin(split.y, torch.tensor(labels)).nonzero().flatten()

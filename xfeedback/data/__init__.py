@@ -3,7 +3,7 @@
 A data set is one file there with a dataclass ``Config`` and a function ``read(config, places) -> Source``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +14,7 @@ from xfeedback.errors import unknown
 if TYPE_CHECKING:
     from xfeedback.data.decoy import DecoyConfig
     from xfeedback.data.options import DatasetConfig
+    from xfeedback.data.source import Source
     from xfeedback.data.task import Task
 
 
@@ -47,6 +48,7 @@ def load(
     root: Path,
     extra_roots: Sequence[Path] = (),
     cache: Path,
+    arrange: "Callable[[Source], Source] | None" = None,
 ) -> "Task":
     """Read a data set and put decoys and annotations on it.
 
@@ -57,6 +59,7 @@ def load(
         root: the user's data folder in torchvision's layout; what is missing everywhere is downloaded into it.
         extra_roots: further folders to look in, never written to.
         cache: where decoded copies are kept.
+        arrange: changes which samples belong to which split; None: as the reader gave them.
 
     Raises:
         UserError: files that are missing or damaged, or options that don't fit the images.
@@ -66,7 +69,7 @@ def load(
 
     places = Places(root=Path(root), extra=tuple(Path(e) for e in extra_roots), cache=Path(cache))
     source = _module(dataset.name).read(dataset, places)
-    return build(dataset, source, decoy, seed)
+    return build(dataset, source, decoy, seed, arrange)
 
 
 def _module(name: str) -> ModuleType:

@@ -60,7 +60,7 @@ def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
             f"cannot read the masks of dataset.annotation.file={path}: {error}. It must be an .npz file with the "
             "arrays 'train' and 'test' of shape (images, height, width), (series, time, features) or (texts, tokens)."
         ) from error
-    parts = {"train": [source.train, *([source.val] if source.val else [])], "test": [source.test]}
+    parts = {"train": [part for part in (source.train, source.val, source.pool) if part], "test": [source.test]}
     for name, array in masks.items():
         _fit(path, name, array, parts[name])
     return {name: array != 0 for name, array in masks.items()}

@@ -1,5 +1,6 @@
 """From what a reader returned to a task: limits, decoys, annotations."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from xfeedback.data.task import Split, Task
 from xfeedback.errors import UserError
 from xfeedback.kinds import WORDS
 
+Arrange = Callable[[Source], Source]
 
-def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int) -> Task:
+
+def build(
+    config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int, arrange: Arrange | None = None
+) -> Task:
     """Put decoys and annotations on a data set.
 
     Args:
@@ -24,6 +29,7 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
         source: what its reader returned.
         decoys: the decoy's options; ``auto`` counts as off.
         seed: the run's seed, which the decoys' corners and colours depend on.
+        arrange: changes which samples belong to which split, after limits and before decoys.
 
     Raises:
         UserError: options that don't fit the samples.
@@ -32,6 +38,7 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
     if config.kind != source.kind:
         raise TypeError(f"{type(config).__module__}.Config must say: kind: ClassVar[Kind] = '{source.kind}'")
     source = limit(config, source)
+    source = source if arrange is None else arrange(source)
     kind = annotation.resolve(config.annotation, decoys.on, source.object_mask)
     if source.kind != "image":
         _refuse_what_images_need(config, source, decoys, kind)
@@ -61,6 +68,7 @@ def build(config: DatasetConfig, source: Source, decoys: DecoyConfig, seed: int)
         train=split("train", source.train),
         val=None if source.val is None else split("val", source.val),
         test=split("test", source.test),
+        pool=None if source.pool is None else split("pool", source.pool),
         frame=None if frame is None else torch.from_numpy(frame),
         decoy=decoys if decoys.on else None,
         patches=patches,
@@ -124,6 +132,7 @@ def _shown(
     views: dict[str, tuple[decoy.View, ...]] = {
         "train": ("correlated",),
         "val": ("random", "correlated"),
+        "pool": ("random", "correlated"),
         "test": tuple(view for view in decoys.test_views if view != "clean"),
     }
     n = len(source.class_names)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig
 
-SPLIT_IDS = {"train": 0, "val": 1, "test": 2}
+SPLIT_IDS = {"train": 0, "val": 1, "test": 2, "pool": 3}
 """The ``split_id`` in the key of each image's draws."""
 
 View = Literal["correlated", "random", "conflict", "clean", "inverted"]

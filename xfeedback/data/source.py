@@ -51,6 +51,7 @@ class Source:
 
     Attributes:
         train, val, test: its splits; ``val`` and ``train`` both index the official training set.
+        pool: further samples that phases of training may draw on; indexes the official training set too, or None.
         class_names: one per class.
         kind: what the inputs are.
         mean, std: for the normalisation: per channel of images in [0, 1], per feature of series; empty for texts.
@@ -67,6 +68,7 @@ class Source:
     train: Part
     val: Part | None
     test: Part
+    pool: Part | None = None
     class_names: tuple[str, ...]
     kind: Kind = "image"
     mean: tuple[float, ...] = ()

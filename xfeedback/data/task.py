@@ -67,6 +67,7 @@ class Task:
         stamps: what must stand beside every result, e.g. ``subset``.
         fingerprint: SHA-256 of the content.
         train, val, test: the splits; ``val`` may be None.
+        pool: further samples that phases of training may draw on, or None.
         frame: right evidence fixed in the frame ``(H, W)`` bool, or None.
         decoy: settings of the decoys, or None.
         patches, colours: the decoy's four places ``(4, H, W)`` and colours ``(n_classes, C)``, or None.
@@ -86,6 +87,7 @@ class Task:
     train: Split
     val: Split | None
     test: Split
+    pool: Split | None = None
     frame: Tensor | None = None
     decoy: DecoyConfig | None = None
     patches: Tensor | None = None
@@ -128,6 +130,14 @@ class Task:
         samples, shard = self._samples("train", device), Shard(rank=rank, world=world)
         options = {"augment": self.augment, "balanced": self.balanced_sampling}
         return DeviceLoader(samples, batch_size, view=view, seed=seed, shard=shard, **options)
+
+    def ordered_loader(self, batch_size: int, device: torch.device | str) -> DeviceLoader:
+        """Return a loader of the training set in its given order, each sample once, not augmented."""
+        return DeviceLoader(self._samples("train", device), batch_size, view="correlated" if self.decoy else "clean")
+
+    def pool_loader(self, batch_size: int, device: torch.device | str) -> DeviceLoader:
+        """Return a loader of the pool, seen as the first validation view is."""
+        return DeviceLoader(self._samples("pool", device), batch_size, view="random" if self.decoy else "clean")
 
     def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
         """Return the validation views by name, {} without a set.

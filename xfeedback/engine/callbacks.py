@@ -69,10 +69,13 @@ class Progress(Callback):
 
 
 class History(Callback):
-    """Append a line of JSON to ``metrics.jsonl`` after each epoch; a resumed run first drops what it will repeat."""
+    """Append a line of JSON to ``metrics.jsonl`` after each epoch; a resumed run first drops what it will repeat.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    Epochs count from 0 in each phase, steps over all phases.
+    """
+
+    def __init__(self, path: Path, phase: int = 0, steps_before: int = 0) -> None:
+        self.path, self.phase, self.steps_before = path, phase, steps_before
         self._started = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -80,7 +83,7 @@ class History(Callback):
         del pl_module
         if trainer.is_global_zero and self.path.exists():
             lines = self.path.read_text().splitlines()
-            kept = [line for line in lines if _epoch_of(line) < trainer.current_epoch]
+            kept = [line for line in lines if _place_of(line) < (self.phase, trainer.current_epoch)]
             files.write_text(self.path, "".join(f"{line}\n" for line in kept))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -93,17 +96,19 @@ class History(Callback):
         if not trainer.is_global_zero:
             return
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
-        place = {"epoch": trainer.current_epoch, "step": trainer.global_step, "phase": pl_module.phase_name}
+        step = self.steps_before + trainer.global_step
+        place = {"epoch": trainer.current_epoch, "step": step, "phase": pl_module.phase_name}
         line = {**place, **figures, "seconds": round(time.perf_counter() - self._started, 4)}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 
 
-def _epoch_of(line: str) -> float:
+def _place_of(line: str) -> tuple[float, float]:
     try:
-        return json.loads(line)["epoch"]
+        found = json.loads(line)
+        return int(found.get("phase", 0)), found["epoch"]
     except (ValueError, KeyError):
-        return float("inf")
+        return float("inf"), 0
 
 
 class KeepBest(Callback):

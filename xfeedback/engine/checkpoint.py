@@ -59,8 +59,8 @@ def _digest(content: bytes) -> str:
 class SaveForResume(Callback):
     """Save the whole state of training at the end of epochs, and keep the newest two."""
 
-    def __init__(self, folder: Path, every_n_epochs: int) -> None:
-        self.folder, self.every = folder, every_n_epochs
+    def __init__(self, folder: Path, every_n_epochs: int, epochs_before: int = 0) -> None:
+        self.folder, self.every, self.before = folder, every_n_epochs, epochs_before
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save after every n-th epoch; the last one needs no state to resume from."""
@@ -68,10 +68,20 @@ class SaveForResume(Callback):
         epoch = trainer.current_epoch + 1
         if epoch % self.every or epoch == trainer.max_epochs:
             return
-        trainer.save_checkpoint(self.folder / f"epoch-{epoch:06d}.ckpt")
+        trainer.save_checkpoint(named(self.folder, self.before + epoch))
         if trainer.is_global_zero:
-            for old in sorted(self.folder.glob("epoch-*.ckpt"))[:-KEPT]:
-                old.unlink()
+            drop_old(self.folder)
+
+
+def named(folder: Path, epochs: int) -> Path:
+    """Return the path of the checkpoint after so many epochs of the whole run."""
+    return folder / f"epoch-{epochs:06d}.ckpt"
+
+
+def drop_old(folder: Path) -> None:
+    """Keep the newest two checkpoints."""
+    for old in sorted(folder.glob("epoch-*.ckpt"))[:-KEPT]:
+        old.unlink()
 
 
 class RandomState(Callback):

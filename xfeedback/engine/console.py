@@ -96,4 +96,4 @@ def failure(spec: RunSpec, outcome: "Outcome") -> str:
 
 
 def _name(spec: RunSpec) -> str:
-    return f"{spec.method} on {spec.label}, seed {spec.seed}"
+    return f"{spec.title} on {spec.label}, seed {spec.seed}"

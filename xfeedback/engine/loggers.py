@@ -16,11 +16,16 @@ WANDB_SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finis
 
 
 class Guarded(Logger):
-    """Pass everything on to a logger; its first failure is reported once and it is left alone from then on."""
+    """Pass everything on to a logger; its first failure is reported once and it is left alone from then on.
+
+    Attributes:
+        steps_before: of earlier phases: added to the step, so that it counts over the whole run.
+    """
 
     def __init__(self, logger: Logger) -> None:
         super().__init__()
         self.logger = logger
+        self.steps_before = 0
         self.failed: str | None = None
 
     @property
@@ -44,7 +49,8 @@ class Guarded(Logger):
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars."""
-        self._try(lambda: self.logger.log_metrics(metrics, step))
+        whole = None if step is None else step + self.steps_before
+        self._try(lambda: self.logger.log_metrics(metrics, whole))
 
     def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
         """Log the configuration."""

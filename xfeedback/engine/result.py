@@ -31,11 +31,12 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
     weights = save_weights(module.network, folder / "weights.pt")
     write_pictures(folder, evaluation.pictures, task.class_names)
     return {
-        "metrics": {**evaluation.metrics, **cost},
+        **trained.continual,
+        "metrics": {**evaluation.metrics, **trained.continual.get("metrics", {}), **cost},
         "stamps": [*task.stamps, *module.stamps],
         "select_on": selection_metric(spec, task) or "last",
         "selected_epoch": trained.epoch,
-        "epochs": spec.trainer.max_epochs,
+        "epochs": trained.epochs,
         "steps": trained.steps,
         "resumed": bool(trained.notes),
         "notes": [*spec.notices, *module.notes, *trained.notes, *evaluation.notes],

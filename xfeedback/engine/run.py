@@ -5,22 +5,26 @@ import os
 import time
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from xfeedback import data, methods, models
+from xfeedback.continual.arrange import arrange
+from xfeedback.continual.ewc import EwcFeedback
 from xfeedback.data.task import Task
 from xfeedback.engine import console, provenance
 from xfeedback.engine.callbacks import StepTimer
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
+from xfeedback.engine.phases import fit
 from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
-from xfeedback.engine.train import build_trainer, check_devices, fit, selection_metric
+from xfeedback.engine.train import check_devices, selection_metric
 from xfeedback.errors import FeedbackWarning, TrainingError, UserError
-from xfeedback.feedback import FeedbackModule
+from xfeedback.feedback import Feedback, FeedbackModule
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +90,7 @@ def load_task(spec: RunSpec) -> Task:
         root=Path(paths.data),
         extra_roots=[Path(extra) for extra in paths.shared_data],
         cache=Path(paths.cache),
+        arrange=partial(arrange, spec.phases),
     )
 
 
@@ -93,7 +98,9 @@ def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
     """Build the network and put the methods' feedbacks on it: one method's own LightningModule, or the common host."""
     inputs: dict[str, Any] = {"kind": task.kind, "vocabulary": task.vocabulary}
     network = models.build(spec.model, task.in_shape, task.n_classes, spec.seed, **inputs)
-    feedbacks = [methods.feedback_class(name)(config) for name, config in spec.methods.items()]
+    feedbacks: list[Feedback] = [methods.feedback_class(name)(config) for name, config in spec.methods.items()]
+    if spec.continual is not None:
+        feedbacks.append(EwcFeedback(spec.continual))
     host: dict[str, Any] = {
         "optimiser": spec.optimiser,
         "example": models.example(task.in_shape, task.kind),
@@ -120,8 +127,7 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, m
     logger = build_logger(spec) if is_main_process() else None
     try:
         timer = StepTimer()
-        trainer = build_trainer(spec, folder, metric, timer, logger)
-        trained = fit(trainer, module, task, spec, folder)
+        trained = fit(spec, folder, task, module, metric=metric, timer=timer, logger=logger)
         if not is_main_process():
             return Outcome(status="done", folder=folder.path, record={})
         result = measure(spec, task, module, replace(trained, step_ms=timer.median_ms()), folder.path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from xfeedback import data, methods
 from xfeedback.config import from_mapping
+from xfeedback.continual.options import EwcConfig, PhasesConfig
 from xfeedback.data.decoy import DecoyConfig, task_name
 from xfeedback.data.options import DatasetConfig
 from xfeedback.engine.options import NOT_IDENTITY, EvaluationConfig, LoggerConfig, PathsConfig, TrainerConfig
@@ -27,6 +28,8 @@ class RunSpec:
     Attributes:
         dataset, decoy, model, optimiser, trainer, evaluation, logger, paths: options of each part.
         methods: the feedbacks' options by name, in order.
+        phases: how training is cut into phases.
+        continual: options of elastic weight consolidation, or None without it.
         seed: of weights, order, augmentation, decoys and noise.
         variant: ``clean``, or ``paper`` as the papers' programs behave.
         force: run anew what is finished.
@@ -38,6 +41,8 @@ class RunSpec:
     decoy: DecoyConfig
     methods: Mapping[str, FeedbackConfig]
     model: "ModelConfig"
+    phases: PhasesConfig = field(default_factory=PhasesConfig)
+    continual: EwcConfig | None = None
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
@@ -61,6 +66,7 @@ class RunSpec:
     def settled(self) -> Self:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
         self._refuse_other_kinds()
+        self._refuse_phases()
         if self.variant == "paper":
             self._refuse_without_paper_variant()
         if self.decoy.name != "auto":
@@ -77,6 +83,14 @@ class RunSpec:
             )
         spec = spec._told_truth()
         return replace(spec, notices=(*spec.notices, *spec._idle_feedbacks()))
+
+    def _refuse_phases(self) -> None:
+        """Refuse what several phases can't be combined with."""
+        name, kept = self.phases.name, self.phases.optimiser
+        if self.phases.count > 1 and self.trainer.strategy == "ddp":
+            raise UserError(f"phases={name} trains in one process. Use trainer=gpu or trainer=cpu.")
+        if kept == "tf_legacy_step" and self.optimiser.name not in ("adam", "adamw"):
+            raise UserError(f"phases.optimiser={kept} is about Adam's step count. Use optimiser=adam, or full.")
 
     def _refuse_other_kinds(self) -> None:
         """Refuse a network, a method or decoys for inputs of another kind than the data set's."""
@@ -104,6 +118,9 @@ class RunSpec:
         return replace(self, dataset=dataset, notices=(*self.notices, notice))
 
     def _idle_feedbacks(self) -> Iterator[str]:
+        if self.continual is not None and self.phases.count == 1:
+            own = f"continual={self.continual.name}"
+            yield f"{own} acts from the second phase on, and phases={self.phases.name} has one"
         for name, config in self.methods.items():
             if 0 < config.warmup_epochs >= self.trainer.max_epochs:
                 yield (
@@ -132,13 +149,23 @@ class RunSpec:
         return "+".join(self.methods) or "plain"
 
     @property
+    def title(self) -> str:
+        """The methods' names, and what holds the network near its last phase."""
+        return self.method if self.continual is None else f"{self.method} with {self.continual.name}"
+
+    @property
     def label(self) -> str:
         """The data set's name in tables."""
         return task_name(self.dataset, self.decoy)
 
     def plain(self) -> dict[str, Any]:
-        """Return all options as nested plain values; :meth:`from_plain` reads them back."""
-        parts = ("dataset", "decoy", "model", "optimiser", "trainer", "evaluation", "logger", "paths")
+        """Return all options as nested plain values; :meth:`from_plain` reads them back.
+
+        Ordinary training says nothing of phases: its name is that of runs from before there were any.
+        """
+        parts = ["dataset", "decoy", "model", "optimiser", "trainer", "evaluation", "logger", "paths"]
+        parts += ["phases"] if self.phases != PhasesConfig() else []
+        parts += ["continual"] if self.continual is not None else []
         values: dict[str, Any] = {part: asdict(getattr(self, part)) for part in parts}
         values["method"] = {name: asdict(config) for name, config in self.methods.items()}
         return json.loads(json.dumps({**values, "seed": self.seed, "variant": self.variant}))
@@ -182,14 +209,17 @@ def light_parts(values: Mapping[str, Any]) -> dict[str, Any]:
         UserError: an unknown key, or a type or value that can't work.
     """
     for key in values:
-        if key not in (*_LIGHT, *_SINGLE, *_HEAVY):
-            raise unknown("option", key, (*_LIGHT, *_SINGLE, *_HEAVY))
+        if key not in (*_LIGHT, "continual", *_SINGLE, *_HEAVY):
+            raise unknown("option", key, (*_LIGHT, "continual", *_SINGLE, *_HEAVY))
     parts: dict[str, Any] = {key: from_mapping(_LIGHT[key], values[key], key) for key in _LIGHT if key in values}
+    if (values.get("continual") or {}).get("name", "none") != "none":
+        parts["continual"] = from_mapping(EwcConfig, values["continual"], "continual")
     return parts | {key: _checked(key, values[key]) for key in _SINGLE if key in values}
 
 
 _LIGHT = {
     "decoy": DecoyConfig,
+    "phases": PhasesConfig,
     "optimiser": OptimiserConfig,
     "trainer": TrainerConfig,
     "evaluation": EvaluationConfig,

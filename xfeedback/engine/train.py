@@ -1,22 +1,22 @@
-"""Train a module on a task through Lightning, from the newest checkpoint where there is one."""
+"""The Lightning trainer of one phase: devices, selection of weights, callbacks."""
 
 import logging
 import warnings
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, Trainer
 
-from xfeedback.continual import phases
 from xfeedback.data.task import Task
 from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
-from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveForResume, latest
+from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveForResume
 from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.options import TrainerConfig
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import UserError
-from xfeedback.feedback import FeedbackModule
 
 
 def check_devices(config: TrainerConfig) -> None:
@@ -55,19 +55,51 @@ def selection_metric(spec: RunSpec, task: Task) -> str | None:
     return f"val/{name}"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a phase stands in its run.
+
+    Attributes:
+        number: of the phase, from 0.
+        count: how many phases there are.
+        epochs: how many it has.
+        epochs_before, steps_before: those of all phases before it.
+    """
+
+    number: int = 0
+    count: int = 1
+    epochs: int
+    epochs_before: int = 0
+    steps_before: int = 0
+
+    @property
+    def words(self) -> str:
+        """For the progress bar; empty for ordinary training."""
+        return f", phase {self.number + 1}/{self.count}" if self.count > 1 else ""
+
+
 def build_trainer(
-    spec: RunSpec, folder: RunFolder, metric: str | None, timer: StepTimer, logger: Guarded | None
+    spec: RunSpec,
+    folder: RunFolder,
+    place: Place,
+    *,
+    metric: str | None,
+    timer: StepTimer,
+    logger: Guarded | None,
+    further: Sequence[Callback] = (),
 ) -> Trainer:
-    """Return the Trainer with the callbacks of a run."""
+    """Return the Trainer of one phase with its callbacks."""
     _quiet()
     config = spec.trainer
     callbacks: list[Callback] = [timer]
     callbacks += [KeepBest(metric)] if metric else []
-    callbacks += [History(folder.history), RandomState()]
-    callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs)]
-    callbacks += [Progress(f"{spec.method} on {spec.label}, seed {spec.seed}")] if config.progress else []
+    callbacks += [History(folder.history, place.number, place.steps_before), RandomState(), *further]
+    callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs, place.epochs_before)]
+    callbacks += [Progress(f"{spec.title} on {spec.label}, seed {spec.seed}{place.words}")] if config.progress else []
+    if logger is not None:
+        logger.steps_before = place.steps_before
     return Trainer(
-        max_epochs=config.max_epochs,
+        max_epochs=place.epochs,
         accelerator=config.accelerator,
         devices=config.devices,
         strategy=config.strategy,
@@ -93,51 +125,21 @@ class Trained:
 
     Attributes:
         device: where the module was trained.
-        epoch: whose weights are kept, from 0.
-        steps: of the optimiser.
+        epoch: of the last phase, whose weights are kept, from 0.
+        steps: of the optimiser, over all phases.
+        epochs: over all phases.
         notes: on resuming; empty for an uninterrupted run.
         step_ms: median time of a step, where it was measured.
+        continual: what the phases left to be recorded in the result; empty for ordinary training.
     """
 
     device: torch.device
     epoch: int
     steps: int
+    epochs: int
     notes: tuple[str, ...] = ()
     step_ms: float | None = None
-
-
-def fit(trainer: Trainer, module: FeedbackModule, task: Task, spec: RunSpec, folder: RunFolder) -> Trained:
-    """Train from the newest checkpoint, and leave the selected weights in the module."""
-    checkpoint, notes = latest(folder.checkpoints)
-    if checkpoint is not None:
-        notes.append(f"resumed from {checkpoint.name}")
-    stages = phases.single(
-        task,
-        batch_size=spec.trainer.batch_size,
-        eval_batch_size=spec.evaluation.batch_size,
-        seed=spec.seed,
-        device=trainer.strategy.root_device,
-        rank=trainer.global_rank,
-        world=trainer.world_size,
-    )
-    for phase in stages:
-        module.phase_name = phase.name
-        for feedback in module.feedbacks:
-            feedback.phase_start(module.network, phase)  # type: ignore[operator]
-        loaders = list(phase.val.values())
-        try:
-            trainer.fit(module, phase.train, loaders or None, ckpt_path=checkpoint, weights_only=True)
-        except SystemExit as stop:  # Lightning turns an interrupt into an exit
-            raise KeyboardInterrupt from stop
-        for feedback in module.feedbacks:
-            feedback.phase_end(module.network, phase)  # type: ignore[operator]
-    epoch = trainer.current_epoch - 1
-    keeper = next((c for c in trainer.callbacks if isinstance(c, KeepBest)), None)  # type: ignore[attr-defined]
-    if keeper is not None:
-        module.load_state_dict(keeper.weights)
-        epoch = keeper.epoch
-    device = trainer.strategy.root_device
-    return Trained(device=device, epoch=epoch, steps=trainer.global_step, notes=tuple(notes))
+    continual: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _quiet() -> None:

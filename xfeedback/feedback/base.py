@@ -32,7 +32,10 @@ class Feedback(nn.Module):
 
     The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change`, then
     :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
-    then :meth:`phase_end`. A feedback of strength 0 is never called.
+    then :meth:`epochs_end`, :meth:`phase_end`. A feedback of strength 0 is never called.
+
+    What a feedback keeps from one hook to the next goes into registered buffers: they are in every checkpoint, whatever
+    shape a phase gives them, and a resumed run finds them without :meth:`phase_start` being called again.
 
     Attributes:
         name: as in ``method=<name>``.
@@ -103,10 +106,16 @@ class Feedback(nn.Module):
         return network
 
     def phase_start(self, network: nn.Module, phase: Phase) -> None:
-        """Act before the first step of a phase."""
+        """Act before the first step of a phase; the network is on its device and in evaluation mode."""
+
+    def phase_resume(self, network: nn.Module, phase: Phase) -> None:
+        """Keep of a resumed phase what no checkpoint holds, e.g. its samples; called instead of :meth:`phase_start`."""
+
+    def epochs_end(self, network: nn.Module, phase: Phase) -> None:
+        """Act after the last step of a phase, before the weights that were selected are put back; likewise."""
 
     def phase_end(self, network: nn.Module, phase: Phase) -> None:
-        """Act after the last step of a phase."""
+        """Act at the end of a phase; the network has the weights that were selected; likewise."""
 
     def epoch_start(self, network: nn.Module, epoch: int) -> None:
         """Act before the first step of an epoch (from 0), whatever the strength; when resuming too."""

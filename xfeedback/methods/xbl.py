@@ -101,7 +101,7 @@ class XBLFeedback(CamFeedback):
 
     def __init__(self, config: XBLConfig | None = None) -> None:
         super().__init__(config)
-        self._first: Tensor | None = None
+        self.register_buffer("_first", None)
         if self.config.scale == "balanced":
             self.register_buffer("balance", torch.ones(()))
         if self.config.distance == "released":
