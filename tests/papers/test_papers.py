@@ -23,11 +23,11 @@ def test_every_paper_has_a_file_with_cells():
 @pytest.mark.parametrize(
     ("dataset", "method", "metric", "value"),
     [
-        ("movies", "plain", "explanation/comprehensiveness_integrated_gradients", 0.265),
-        ("movies", "saliency_guided", "explanation/comprehensiveness_integrated_gradients", 0.306),
-        ("esnli", "random_explanation", "explanation/sufficiency", 0.366),
-        ("synthetic_series", "saliency_guided", "explanation/diff_aur_tcn_deep_shap", 0.192),
-        ("synthetic_series", "plain", "explanation/diff_aup_transformer_integrated_gradients", 0.061),
+        ("movie_rationales", "plain", "faithfulness/comprehensiveness_integrated_gradients", 0.265),
+        ("movie_rationales", "saliency_guided", "faithfulness/comprehensiveness_integrated_gradients", 0.306),
+        ("esnli", "random_explanation", "faithfulness/sufficiency", 0.366),
+        ("synthetic_series", "saliency_guided", "faithfulness/diff_aur_tcn_deep_shap", 0.192),
+        ("synthetic_series", "plain", "faithfulness/diff_aup_transformer_integrated_gradients", 0.061),
         ("speech_commands", "xai_increment", "gain/max_over_phases", 1.5),
     ],
 )

@@ -35,6 +35,26 @@ def test_names_and_directions(name, short, better):
     assert metric.digits == (2 if "mnd" in name else 1)
 
 
+@pytest.mark.parametrize(
+    ("name", "short", "better", "unit", "digits"),
+    [
+        ("faithfulness/drop_area_gradient", "drop area, gradient", "lower", "%", 1),
+        ("faithfulness/drop_gain_deep_shap", "drop gain, DeepSHAP", "higher", "%", 1),
+        ("faithfulness/road_smoothgrad", "ROAD, SmoothGrad", "higher", "%", 1),
+        ("faithfulness/road_morf_gradient_shap", "ROAD MoRF, GradientSHAP", "lower", "%", 1),
+        ("faithfulness/road_lerf_random", "ROAD LeRF, random map", "higher", "%", 1),
+        ("faithfulness/deletion_deeplift", "deletion, DeepLIFT", "lower", "%", 1),
+        ("faithfulness/sufficiency_integrated_gradients", "suff, integrated gradients", "lower", "", 3),
+        ("faithfulness/comprehensiveness_gradient", "comp, gradient", "higher", "", 3),
+        ("faithfulness/aup_gradient", "AUP, gradient", "higher", "", 3),
+        ("faithfulness/diff_aur_gradient", "Diff(AUR), gradient", "higher", "", 3),
+    ],
+)
+def test_names_and_directions_of_faithfulness(name, short, better, unit, digits):
+    metric = describe(name)
+    assert (metric.short, metric.better, metric.unit, metric.digits) == (short, better, unit, digits)
+
+
 def test_order_of_one_explainers_scores():
     names = [f"explanation/{score}{ending}" for ending in ("_gradient", "") for score in reversed(SCORES[:-1])]
     assert ordered(names)[: len(SCORES) - 1] == [f"explanation/{score}" for score in SCORES[:-1]]
@@ -50,6 +70,7 @@ def test_what_is_no_accuracy_on_a_view_decides_nothing():
 def test_the_terminal_shows_views_and_one_score_whatever_was_measured():
     names = [*VIEWS, "acc/worst_group", "acc/reliance", "cost/step_ratio", "cost/step_ms"]
     names += [f"explanation/{score}{ending}" for score in SCORES for ending in ("", "_gradient")]
+    names += ["faithfulness/drop_area_gradient"]
     row = Row(
         dataset="d", model="m", method="x", label="x", cell="c", runs=(), is_baseline=False,
         summaries={name: summarise([1.0]) for name in names},

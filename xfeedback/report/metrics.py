@@ -33,6 +33,20 @@ _TITLES = {
     "explanation/mnd_u": "Mean normalised distance, dead maps as uniform",
     "explanation/dead": "Dead maps",
     "explanation/decoy_effect": "Effect of the decoy on p",
+    "faithfulness/drop_area": "Area under accuracy, most relevant removed first",
+    "faithfulness/drop_gain": "The same, less than at random",
+    "faithfulness/road_morf": "ROAD accuracy, most relevant removed first",
+    "faithfulness/road_lerf": "ROAD accuracy, least relevant removed first",
+    "faithfulness/road": "ROAD, half the gap of probability",
+    "faithfulness/deletion": "Deletion",
+    "faithfulness/insertion": "Insertion",
+    "faithfulness/comprehensiveness": "Comprehensiveness",
+    "faithfulness/sufficiency": "Sufficiency",
+    "faithfulness/aup": "Area under weighted precision",
+    "faithfulness/aur": "Area under weighted recall",
+    "faithfulness/aupr": "Area under precision and recall",
+    "faithfulness/diff_aup": "AUP above random maps",
+    "faithfulness/diff_aur": "AUR above random maps",
     STEP_RATIO: "Relative step time",
     STEP_TIME: "Step time",
 }
@@ -57,6 +71,20 @@ _SHORT = {
     "explanation/mnd_u": "MND_u",
     "explanation/dead": "dead",
     "explanation/decoy_effect": "decoy effect",
+    "faithfulness/drop_area": "drop area",
+    "faithfulness/drop_gain": "drop gain",
+    "faithfulness/road_morf": "ROAD MoRF",
+    "faithfulness/road_lerf": "ROAD LeRF",
+    "faithfulness/road": "ROAD",
+    "faithfulness/deletion": "deletion",
+    "faithfulness/insertion": "insertion",
+    "faithfulness/comprehensiveness": "comp",
+    "faithfulness/sufficiency": "suff",
+    "faithfulness/aup": "AUP",
+    "faithfulness/aur": "AUR",
+    "faithfulness/aupr": "AUPR",
+    "faithfulness/diff_aup": "Diff(AUP)",
+    "faithfulness/diff_aur": "Diff(AUR)",
     STEP_RATIO: "cost",
 }
 _ORDER = [
@@ -82,6 +110,9 @@ _ORDER = [
     "explanation/dead",
     "explanation/decoy_effect",
     "explanation/",
+    "faithfulness/drop_area",
+    "faithfulness/drop_gain",
+    "faithfulness/",
     "cost/step_ratio",
     "cost/step_ms",
     "cost/",
@@ -90,15 +121,26 @@ _EXPLAINERS = {
     "grad_cam": "Grad-CAM",
     "gradient": "gradient",
     "integrated_gradients": "integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "deeplift": "DeepLIFT",
+    "gradient_shap": "GradientSHAP",
+    "deep_shap": "DeepSHAP",
     "occlusion": "occlusion",
     "uniform": "uniform map",
     "random": "random map",
     "centre": "centred map",
 }
-_HIGHER = ("acc/", *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")))
+_SHARES = ("drop_area", "drop_gain", "road", "deletion", "insertion")
+"""Scores of faithfulness in percent; the others lie between 0 and 1."""
+_HIGHER = (
+    "acc/",
+    *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")),
+    *(f"faithfulness/{name}" for name in ("drop_gain", "road", "insertion", "comprehensiveness", "au", "diff_")),
+)
 _LOWER = (
     *("cost/", "ece", "nll", "brier", "mce", "calibration/", "forgetting", "acc/reliance"),
     *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
+    *(f"faithfulness/{name}" for name in ("drop_area", "road_morf", "deletion", "sufficiency")),
 )
 
 
@@ -122,7 +164,9 @@ class Metric:
 
     @property
     def digits(self) -> int:
-        """Decimals shown in tables for people; good distances are a small part of the diagonal."""
+        """Decimals shown in tables for people; good distances are small parts of the diagonal, areas below 1."""
+        if self.name.startswith("faithfulness/") and not self.unit:
+            return 3
         return 1 if self.unit == "%" and not self.name.startswith("explanation/mnd") else 2
 
     @property
@@ -176,4 +220,5 @@ def _unit(name: str) -> str:
         return "×"
     if name.endswith("_ms"):
         return "ms"
-    return "%" if name.startswith(("acc/", "explanation/")) else ""
+    shares = ("acc/", "explanation/", *(f"faithfulness/{score}" for score in _SHARES))
+    return "%" if name.startswith(shares) else ""

@@ -57,8 +57,9 @@ def long_csv(comparison: Comparison) -> str:
 
 
 def wide_metrics(group: Group) -> list[str]:
-    """Columns of the tables for people: accuracies, explanation quality, and cost relative to the baseline."""
-    return [name for name in group.metrics if name.startswith(("acc/", "explanation/")) or name == STEP_RATIO]
+    """Columns of the tables for people: accuracies, quality of explanations, and cost relative to the baseline."""
+    shown = ("acc/", "explanation/", "faithfulness/")
+    return [name for name in group.metrics if name.startswith(shown) or name == STEP_RATIO]
 
 
 def headline_metrics(group: Group) -> list[str]:
