@@ -1,7 +1,7 @@
 """A feedback: one way in which an explanation steers training."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Generator, Tensor, nn
@@ -14,17 +14,22 @@ from xfeedback.types import Batch, Phase
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """Another input to run beside the clean one.
+    """Another input, or other features, to run beside the clean ones.
 
     Attributes:
-        x: shape of the batch's input or, of texts, of their embeddings, without gradient history.
+        x: shape of the batch's input or, of texts, of their embeddings.
         shared_noise: repeat the dropout masks of the clean pass.
         update_statistics: let normalisation layers move their running statistics.
+        changes: what becomes of layers' outputs in this pass, by layer.
+        recalls: layers, of those the step holds (:attr:`Feedback.layers`), whose outputs of the clean pass are used
+            again instead of computed: a change of a late layer then costs only what comes after it.
     """
 
     x: Tensor
     shared_noise: bool = True
     update_statistics: bool = False
+    changes: Mapping[str, Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    recalls: tuple[str, ...] = ()
 
 
 class Feedback(nn.Module):

@@ -10,13 +10,17 @@ from pytorch_lightning import LightningModule
 from torch import Tensor, nn, optim
 
 from xfeedback.errors import FeedbackWarning, TrainingError
-from xfeedback.feedback.base import Feedback
+from xfeedback.feedback.base import Feedback, View
 from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
 from xfeedback.feedback.step import Step
+from xfeedback.models.running import altered, recalled
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
+
+METER = "train_sums"
+"""Where a checkpoint holds the sums of an epoch under way."""
 
 
 class FeedbackModule(LightningModule):
@@ -140,12 +144,7 @@ class FeedbackModule(LightningModule):
             if (weights := feedback.sample_weights(step)) is not None:
                 losses = losses * weights
             if (view := feedback.view(step)) is not None:
-                step.views[feedback.name] = step.forward(
-                    self._formatted(view.x),
-                    name=feedback.name,
-                    shared_noise=view.shared_noise,
-                    update_statistics=view.update_statistics,
-                )
+                step.views[feedback.name] = self._run(step, feedback.name, view)
         terms = {"ce": losses.mean()}
         for feedback in active:
             own = {f"{feedback.name}/{name}": widened(term) for name, term in feedback.penalty(step).items()}
@@ -155,11 +154,29 @@ class FeedbackModule(LightningModule):
             terms |= own
         return terms
 
+    def _run(self, step: Step, name: str, view: View) -> Tensor:
+        known = {layer: step.features[layer] for layer in view.recalls}
+        with recalled(step.network, known), altered(step.network, view.changes):
+            return step.forward(
+                self._formatted(view.x),
+                name=name,
+                shared_noise=view.shared_noise,
+                update_statistics=view.update_statistics,
+            )
+
     def _record(self, step: Step, terms: Mapping[str, Tensor], loss: Tensor) -> None:
         self._train.add(len(step.batch), {**terms, **step.reports, "loss": loss})
         self._train.add(len(step.batch), {"acc": 100 * (step.logits.argmax(1) == step.batch.y).float().mean()})
         if loss.device.type == "cpu" and not torch.isfinite(loss):
             raise _not_finite({**terms, "loss": loss}, f"epoch {self.current_epoch}, step {step.number}")
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the sums of an epoch under way, so that its means come out the same after a stop."""
+        checkpoint[METER] = self._train.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on with the sums."""
+        self._train.restore(checkpoint.get(METER, {}))
 
     def on_before_optimizer_step(self, optimizer: optim.Optimizer) -> None:
         """Refuse a step whose gradient is not finite before the weights move (on the CPU, where looking is free)."""

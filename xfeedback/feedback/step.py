@@ -55,9 +55,9 @@ class Step:
             self.logits = network(self.x)
         self.losses = self.cross_entropy(self.logits)
 
-    def generator(self, purpose: str) -> Generator:
-        """Return a generator on the batch's device for one purpose of this step."""
-        return generator(self.batch.x.device, self._seed, purpose, *self._position)
+    def generator(self, purpose: str, device: str | None = None) -> Generator:
+        """Return a generator for one purpose of this step, on ``device`` or that of the batch."""
+        return generator(device or self.batch.x.device, self._seed, purpose, *self._position)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Return the cross-entropy ``(B,)`` of some logits of this batch, as :attr:`losses` has it."""

@@ -1,7 +1,8 @@
 """Ways to run a network that leave it as it was: with layers tapped, in evaluation mode, with statistics at rest."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -53,3 +54,41 @@ def resting_statistics(network: nn.Module) -> Iterator[None]:
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.track_running_stats, layer.momentum = True, momentum
+
+
+@contextmanager
+def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+    """Replace the named layers' outputs (the first, where there are several) by what ``changes`` makes of them."""
+
+    def hook_for(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
+        def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:
+            return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+
+        return hook
+
+    handles = [get_layer(network, name).register_forward_hook(hook_for(change)) for name, change in changes.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def recalled(network: nn.Module, outputs: Mapping[str, Any]) -> Iterator[None]:
+    """Let the named layers, which run once a forward pass, return known outputs instead of computing them."""
+    layers = {name: get_layer(network, name) for name in outputs}
+    former = {name: layer.__dict__.get("forward") for name, layer in layers.items()}
+
+    def known(output: Any) -> Callable[..., Any]:
+        return lambda *_args, **_kwargs: output
+
+    try:
+        for name, layer in layers.items():
+            layer.__dict__["forward"] = known(outputs[name])
+        yield
+    finally:
+        for name, layer in layers.items():
+            layer.__dict__.pop("forward", None)
+            if former[name] is not None:
+                layer.__dict__["forward"] = former[name]

@@ -1,0 +1,286 @@
+"""Challenger: training with attribution maps (Tomani and Cremers 2022), in the reading of this project.
+
+The paper's text beyond its abstract was not available. Equations (1) to (14), readings and options:
+`docs/methods/challenger.md`.
+"""
+
+import copy
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from xfeedback.errors import UserError
+from xfeedback.explain import challenging, tokens
+from xfeedback.explain.lrp import COMPOSITES, Rules
+from xfeedback.explain.relevance_maps import attributed, explained, loss_of, relevance_maps
+from xfeedback.explain.sites import INPUT, Start, tensor_of
+from xfeedback.feedback import Feedback, PresetModule, Step, View
+from xfeedback.feedback.challenge import ChallengerConfig
+from xfeedback.losses import kl_consistency
+from xfeedback.models.layers import explained_layer
+from xfeedback.models.running import resting_statistics
+from xfeedback.models.stages import Trace, before, dropped_before, features_axis, noiseless, runs_once, stages, trace
+
+EPS = 1e-12
+
+
+class ChallengerFeedback(Feedback):
+    """Train on the input, or on features, with the evidence weakened that the network leans on, beside the clean pass.
+
+    Attributes:
+        places: where a step may be challenged, as ``sites`` says; found in :meth:`prepare`.
+    """
+
+    name = "challenger"
+    Config = ChallengerConfig
+    strength_option = "lambda_challenge"
+    takes = ("image", "series", "text")
+    config: ChallengerConfig
+
+    def __init__(self, config: ChallengerConfig | None = None) -> None:
+        super().__init__(config)
+        self.places: tuple[str, ...] = ()
+        self.rules = _lrp_rules(self.config)
+        self._known: dict[str, tuple[str, ...]] = {}
+        self._axes: dict[str, int] = {}
+        self._shares = False
+        self._cam_layer: str | None = None
+        self._untrained: list[nn.Module] = []
+
+    @property
+    def full_strength(self) -> float:
+        """The share of the challenged loss, or the weight of the divergence; 0 where nothing is ever challenged."""
+        weights = {"mix": self.config.lambda_challenge, "kl": self.config.lambda_kl}
+        return 0.0 if self.config.switched_off else weights.get(self.config.loss, 1.0)
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Find the places that are challenged and try the attribution on the example.
+
+        Raises:
+            UserError: a place does not exist or runs more than once, or the network can't be explained in this way.
+        """
+        if example.numel() == 0:
+            raise UserError("challenger must look into the network: give example=, one input (1, ...).")
+        found, option = trace(network, example), f"method.{self.name}.sites"
+        places = self.config.sites or (INPUT, *stages(network, found))
+        for place in places:
+            if place != INPUT:
+                runs_once(network, found, place, option)
+        hidden = [place for place in places if place != INPUT]
+        if self.config.site == "hidden":
+            if not -len(hidden) <= self.config.site_index < len(hidden):
+                raise UserError(
+                    f"method.{self.name}.site_index={self.config.site_index}: {type(network).__name__} has "
+                    f"{len(hidden)} hidden places ({', '.join(hidden) or 'none'}); name others with {option}=[...]."
+                )
+            places = (hidden[self.config.site_index],)
+        self.places = (INPUT,) if self.config.site == "input" else tuple(places)
+        self._axes = {place: features_axis(network, found, None if place == INPUT else place) for place in self.places}
+        self._choose_passes(network, example, found)
+        return network
+
+    def _choose_passes(self, network: nn.Module, example: Tensor, found: Trace) -> None:
+        """Decide which pass gives the relevance and what of the clean pass is used again; try it on the example."""
+        config, hidden = self.config, [place for place in self.places if place != INPUT]
+        if config.attribution == "grad_cam":
+            if example.ndim != 4:
+                raise UserError(f"method.{self.name}.attribution=grad_cam needs images; choose grad_x_input.")
+            self._cam_layer = explained_layer(network, example)
+        by_gradient = self.rules is None and config.attribution != "grad_cam" and config.map_source != "init_frozen"
+        asked = config.attr_mode == "train" or config.grad_through_map
+        self._shares = by_gradient and (asked or (config.share_forward == "auto" and noiseless(network, example)))
+        self.input_gradient = self._shares and INPUT in self.places
+        if config.site != "all":
+            self._known = {place: before(found, place) for place in hidden}
+        if config.dropout == "shared":  # masks are drawn in order: the pass that repeats them must draw them all
+            self._known = {p: () if dropped_before(network, names) else names for p, names in self._known.items()}
+        self.layers = tuple(sorted({*hidden, *(name for names in self._known.values() for name in names)}))
+        if config.map_source == "init_frozen":
+            self._untrained = [copy.deepcopy(network).requires_grad_(False).eval()]
+        self._pass(network, found.x.detach(), self.places, loss_of(torch.zeros(1, dtype=torch.long)))
+
+    def _pass(self, network: nn.Module, x: Tensor, places: Sequence[str], start: Start) -> dict[str, Tensor]:
+        config = self.config
+        rules = self.rules if self.rules is None or INPUT in places else replace(self.rules, first=None)
+        with nullcontext() if config.attr_mode == "eval" else resting_statistics(network):
+            return relevance_maps(
+                network,
+                x,
+                places,
+                start,
+                config.attribution,
+                rules=rules,
+                cam_layer=self._cam_layer,
+                training=config.attr_mode == "train",
+            )
+
+    def challenged_places(self, step: Step) -> tuple[str, ...]:
+        """Return where this step is challenged, () where it is plain; equation (1). Drawn on the host."""
+        config = self.config
+        if step.number % config.every_n_steps or (config.loss == "alternate" and step.number % 2 == 0):
+            return ()
+        off, at = torch.rand(2, generator=step.generator("challenger/place", "cpu")).tolist()
+        if config.prob_per == "batch" and off >= config.prob:
+            return ()
+        return self.places if config.site == "all" else (self.places[int(at * len(self.places))],)
+
+    def relevance(self, step: Step, places: Sequence[str], *, real: bool) -> dict[str, Tensor]:
+        """Return R at each place, detached unless ``grad_through_map``; equation (2) and its alternatives.
+
+        Args:
+            step: the training step.
+            places: where.
+            real: of the network itself; else as ``map_source`` says.
+        """
+        config, y = self.config, step.batch.y
+        start = partial(explained, y=y, what=config.target, generator=step.generator("challenger/target"))
+        if config.attribution == "fgsm":
+            start = loss_of(y)
+        if not real and self._untrained:
+            return self._pass(self._untrained[0].to(y.device), step.x, places, start)
+        narrow = torch.is_autocast_enabled(step.x.device.type) and config.attr_mode == "eval"
+        if self._shares and not narrow:
+            return self._of_clean_pass(step, places, start)
+        if places == (INPUT,) and (config.attribution, config.target, config.attr_mode) == (
+            "grad_x_input",
+            "true",
+            "eval",
+        ):
+            return {INPUT: step.x.detach() * step.evaluation_gradient("logit", y, "true")}
+        return self._pass(step.network, step.x, places, start)
+
+    def _of_clean_pass(self, step: Step, places: Sequence[str], start: Start) -> dict[str, Tensor]:
+        values = [step.x if place == INPUT else tensor_of(step.features[place]) for place in places]
+        through = self.config.grad_through_map
+        grads = torch.autograd.grad(start(step.logits).sum(), values, retain_graph=True, create_graph=through)
+        if not through:
+            values = [value.detach() for value in values]
+        found = zip(places, values, grads, strict=True)
+        return {place: attributed(value, grad, self.config.attribution) for place, value, grad in found}
+
+    def strengths(self, step: Step) -> Tensor:
+        """Return s of each sample ``(B,)``; equation (4)."""
+        config, draws = self.config, step.generator("challenger/strength")
+        u = torch.rand(2, len(step.batch), device=step.losses.device, dtype=step.losses.dtype, generator=draws)
+        if config.strength == "uniform":
+            s = config.s_min + (config.s_max - config.s_min) * u[0]
+        elif config.strength == "levels10":
+            s = (10 * u[0]).floor().clamp_max(9) * config.s_max / 9
+        else:
+            risen = min(1.0, (step.epoch + 1) / config.strength_epochs) if config.strength == "ramp" else 1.0
+            s = torch.full_like(u[0], config.s_max * risen)
+        return s * (u[1] < config.prob) if config.prob_per == "sample" else s
+
+    def sample_weights(self, step: Step) -> Tensor | None:
+        """Return 1 - lambda for every sample of a challenged step, the clean part of equation (6)."""
+        places = self.challenged_places(step)
+        for place in self.places:
+            step.reports[f"challenger/at/{place}"] = step.losses.new_full((), float(place in places))
+        if not places or self.config.loss == "kl":
+            return None
+        return torch.full_like(step.losses, 1 - self.strength(step.epoch))
+
+    def view(self, step: Step) -> View | None:
+        """Return the challenged input, or what becomes of the challenged layers' outputs; equation (5)."""
+        places = self.challenged_places(step)
+        if not places:
+            return None
+        controlled = self.config.map_source == "init_frozen"
+        real = self.relevance(step, places, real=True) if self.config.match_norm or not controlled else {}
+        used = self.relevance(step, places, real=False) if controlled else real
+        s = self.strengths(step)
+        changes = {p: partial(self.changed, step, p, s=s, used=used[p], real=real.get(p)) for p in places}
+        x = step.x.detach() if step.x.is_leaf else step.x
+        if INPUT in changes:
+            x = changes.pop(INPUT)(x)
+        return View(
+            x=x,
+            shared_noise=self.config.dropout == "shared",
+            update_statistics=self.config.bn_challenged == "update",
+            changes=changes,
+            recalls=self._known.get(places[0], ()),
+        )
+
+    def changed(self, step: Step, place: str, h: Tensor, *, s: Tensor, used: Tensor, real: Tensor | None) -> Tensor:
+        """Return h' at one place; gradients flow through h and, but for ``grad_through_map``, not through R, r or s.
+
+        Args:
+            step: the training step.
+            place: which.
+            h: its tensor ``(B, ...)`` in the clean training pass, or what earlier challenges have made of it.
+            s: strengths ``(B,)``.
+            used: relevance that is followed, of h's shape.
+            real: the network's own, for ``match_norm`` and for controls that rearrange it.
+        """
+        h = h.detach() if self.config.detach_feature else h
+        if self.config.attribution == "fgsm":
+            valid = self._valid(step, place, h)
+            sign = used.sign() if valid is None else used.sign() * valid
+            moved = h + s.view(-1, *[1] * (h.ndim - 1)) * sign
+        else:
+            moved = self._moved(step, place, h, s=s, relevance=used, real=False)
+            if self.config.match_norm and real is not None:
+                moved = challenging.matched(h, moved, self._moved(step, place, h, s=s, relevance=real, real=True))
+        self._report(step, place, h.detach(), moved.detach(), used)
+        return moved.to(h.dtype)
+
+    def _moved(self, step: Step, place: str, h: Tensor, *, s: Tensor, relevance: Tensor, real: bool) -> Tensor:
+        config, axis, valid = self.config, self._axes[place], self._valid(step, place, h)
+        relevance = relevance if valid is None else relevance * valid
+        r = challenging.summed(relevance, config.granularity, axis)
+        active = h.detach() != 0 if valid is None else (h.detach() != 0) & valid
+        counts = torch.ones_like(active) if valid is None else valid.expand_as(h)
+        active, counts = (challenging.summed(t.long(), config.granularity, axis) > 0 for t in (active, counts))
+        r = challenging.weights(r, config.select or "soft", config.share, counts)
+        if not real:
+            draws = step.generator(f"challenger/control/{place}")
+            r = challenging.controlled(r, config.map_source, config.select or "soft", active, counts, generator=draws)
+        draws = step.generator(f"challenger/transform/{place}")
+        return challenging.challenged(h, r, s, config.transform, generator=draws, valid=valid)
+
+    def _valid(self, step: Step, place: str, h: Tensor) -> Tensor | None:
+        """Return which positions are no padding and no separators, broadcast to h; None where all are real."""
+        text = not step.batch.x.is_floating_point()
+        valid = tokens.real(step.batch.x) if text else step.batch.valid
+        if valid is None or h.ndim != 3:
+            return None
+        positions = 2 if self._axes[place] == 1 else 1
+        return valid.unsqueeze(3 - positions) if h.shape[positions] == valid.shape[1] else None
+
+    def _report(self, step: Step, place: str, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
+        """Log how far samples were moved, relative to their norm, and where there was no evidence to follow."""
+        norms = h.flatten(1).norm(dim=1)
+        step.reports[f"challenger/change/{place}"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
+        positive = relevance.detach().flatten(1) > 0
+        step.reports[f"challenger/relevant/{place}"] = positive.float().mean()
+        step.reports["challenger/silent"] = (~positive.any(1)).float().mean()
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        """Return ``{"ce": lambda * CE(challenged)}``, the other part of equation (6), or ``{"kl": weight * KL}``."""
+        if self.name not in step.views:
+            return {}
+        logits, weight = step.views[self.name], self.strength(step.epoch)
+        step.reports["challenger/acc"] = 100 * (logits.argmax(1) == step.batch.y).float().mean()
+        if self.config.loss == "kl":
+            return {"kl": weight * kl_consistency(step.logits, logits)}
+        return {"ce": weight * step.cross_entropy(logits).mean()}
+
+
+def _lrp_rules(config: ChallengerConfig) -> Rules | None:
+    """Return LRP's rules with the options' constants; None for attributions by gradients."""
+    if not config.attribution.startswith("lrp_"):
+        return None
+    base = COMPOSITES[config.attribution.removeprefix("lrp_")]
+    constants = {name: getattr(config, name) for name in ("epsilon", "gamma", "alpha", "batch_norm")}
+    return replace(base, first=config.input_rule or base.first, **constants)
+
+
+class Challenger(PresetModule):
+    """LightningModule for Challenger."""
+
+    feedback_class: ClassVar[type[Feedback]] = ChallengerFeedback
