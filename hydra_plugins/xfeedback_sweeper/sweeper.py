@@ -1,6 +1,8 @@
 """A grid sweeper that checks all cells before the first is trained, skips finished ones, and ends with a comparison."""
 
+import shlex
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -16,10 +18,13 @@ class ComparisonSweeper(BasicSweeper):
 
     Args:
         params: what is swept when the command line does not say otherwise, e.g. ``{"seed": "0,1,2"}``.
+        rows: overrides of one row of the table each, combined with the rest, where rows differ in options of their own:
+            ``["method=plain", "method=xbl method.xbl.c_exp=10"]``.
     """
 
-    def __init__(self, params: Mapping[str, str] | None = None) -> None:
+    def __init__(self, params: Mapping[str, str] | None = None, rows: Sequence[str] | None = None) -> None:
         super().__init__(max_batch_size=None, params=dict(params or {}))
+        self.rows = [shlex.split(row) for row in rows or [""]]
 
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is missing, and compare; raises ``SystemExit(1)`` when cells failed."""
@@ -33,8 +38,8 @@ class ComparisonSweeper(BasicSweeper):
         context = cast("HydraContext", self.hydra_context)
         parser = OverridesParser.create(config_loader=context.config_loader)
         jobs = []
-        for line in cell_lines(arguments):
-            overrides = parser.parse_overrides([*self._parse_config(), *line, *arguments])
+        for row, line in product(self.rows, cell_lines(arguments)):
+            overrides = parser.parse_overrides([*self._parse_config(), *row, *line, *arguments])
             jobs += self.split_arguments(overrides, None)[0]
         return jobs
 

@@ -40,6 +40,7 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
         "steps": trained.steps,
         "resumed": bool(trained.notes),
         "notes": [*spec.notices, *module.notes, *trained.notes, *evaluation.notes],
+        **({"curves": dict(evaluation.curves)} if evaluation.curves else {}),
         "weights_sha256": weights,
     }
 

@@ -17,13 +17,14 @@ from xfeedback.continual.ewc import EwcFeedback
 from xfeedback.data.task import Task
 from xfeedback.engine import console, provenance
 from xfeedback.engine.callbacks import StepTimer
+from xfeedback.engine.equal_time import lengthened
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
 from xfeedback.engine.phases import fit
 from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.train import check_devices, selection_metric
-from xfeedback.errors import FeedbackWarning, TrainingError, UserError
+from xfeedback.errors import FeedbackWarning, Preempted, TrainingError, UserError
 from xfeedback.feedback import Feedback, FeedbackModule
 
 
@@ -81,7 +82,7 @@ def refused(spec: RunSpec, error: Exception) -> Outcome:
 
 
 def load_task(spec: RunSpec) -> Task:
-    """Load the data set with its decoys and annotations."""
+    """Load the data set with its decoys, annotations, and what its phases set aside."""
     paths = spec.paths
     return data.load(
         spec.dataset,
@@ -102,7 +103,7 @@ def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
     if spec.continual is not None:
         feedbacks.append(EwcFeedback(spec.continual))
     host: dict[str, Any] = {
-        "optimiser": spec.optimiser,
+        "optimiser": lengthened(spec).optimiser,
         "example": models.example(task.in_shape, task.kind),
         "seed": spec.seed,
         "channels_last": spec.trainer.channels_last,
@@ -127,11 +128,14 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, m
     logger = build_logger(spec) if is_main_process() else None
     try:
         timer = StepTimer()
-        trained = fit(spec, folder, task, module, metric=metric, timer=timer, logger=logger)
+        trained = fit(lengthened(spec), folder, task, module, metric=metric, timer=timer, logger=logger)
         if not is_main_process():
             return Outcome(status="done", folder=folder.path, record={})
         result = measure(spec, task, module, replace(trained, step_ms=timer.median_ms()), folder.path)
         record = folder.finish({**result, "seconds": round(time.perf_counter() - started, 2)})
+    except Preempted as stop:
+        folder.fail(stop, str(stop))
+        raise
     except Exception as error:  # noqa: BLE001 - whatever happens is recorded; the other cells of a sweep go on
         return Outcome(status="failed", folder=folder.path, record=folder.fail(error, _one_line(error)))
     finally:
