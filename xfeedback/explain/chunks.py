@@ -10,7 +10,7 @@ from torch import Tensor, nn
 Chunk = int | Literal["auto", "measured"]
 BUDGET = {"cpu": 2**20, "cuda": 2**30, "mps": 2**28}
 """Bytes that the input and output of the largest layer may take together, by kind of device."""
-LARGEST = 4096
+LEAST, LARGEST = 8, 4096
 _measured: WeakKeyDictionary[nn.Module, dict[object, int]] = WeakKeyDictionary()
 
 
@@ -46,7 +46,7 @@ def chunk_size(network: nn.Module, example: Tensor, chunk: Chunk = "auto") -> in
     key = chunk, example.shape, example.dtype, example.device
     if key not in known:
         fits = BUDGET.get(example.device.type, BUDGET["cpu"]) // largest_layer(network, example)
-        ruled = min(LARGEST, max(4, 2 ** (fits.bit_length() - 1) if fits else 0))
+        ruled = min(LARGEST, max(LEAST, 2 ** (fits.bit_length() - 1) if fits else 0))
         known[key] = ruled if chunk == "auto" else _fastest(network, example, ruled)
     return known[key]
 
