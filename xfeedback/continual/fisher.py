@@ -44,6 +44,7 @@ def official_score(logits: Tensor, classes: Tensor) -> Tensor:
     return logits.softmax(1).log_softmax(1).sum(1)
 
 
+@torch.enable_grad()
 def fisher(
     network: nn.Module, batches: Iterable[Batch], estimator: str, *, numbers: Generator | None = None
 ) -> Squares:

@@ -34,6 +34,8 @@ def take(split: Split, rows: Tensor) -> Split:
 def join(first: Split, second: Split) -> Split:
     """Return the samples of ``first`` followed by those of ``second``, with the views that both have.
 
+    Positions of the second count on from the largest of the first, so that each sample has its own.
+
     Raises:
         UserError: one of them knows something of its samples that the other does not, e.g. what training is told.
     """
@@ -41,8 +43,7 @@ def join(first: Split, second: Split) -> Split:
     for field in fields(first):
         one, other = getattr(first, field.name), getattr(second, field.name)
         if isinstance(one, Tensor) and isinstance(other, Tensor):
-            beyond = int(one.max()) + 1 if field.name == "index" else 0  # positions in two sets must stay distinct
-            changed[field.name] = torch.cat([one, other + beyond if beyond else other])
+            changed[field.name] = torch.cat([one, other + one.max() + 1 if field.name == "index" else other])
         elif isinstance(one, Mapping):
             changed[field.name] = {name: torch.cat([one[name], other[name]]) for name in one if name in other}
         elif one is not other and one != other:
