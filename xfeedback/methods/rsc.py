@@ -1,0 +1,130 @@
+"""Representation Self-Challenging: mute the features that the label leans on most (Huang et al. 2020).
+
+Equations (11) to (14): `docs/methods/peers.md`.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from xfeedback.config import require
+from xfeedback.explain.masking import lowest
+from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
+from xfeedback.models.layers import explained_layer, get_layer
+from xfeedback.precision import widened
+
+Kind = Literal["spatial", "channel"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RSCConfig(FeedbackConfig):
+    """Options of Representation Self-Challenging.
+
+    Attributes:
+        kind: mute whole cells of the map, whole channels, or ``either``, drawn for each batch.
+        drop: share of them that is muted.
+        share: of the batch that is trained muted: those whose label loses most probability; 0 switches the method off.
+        layer: whose output is muted; None: the explained layer.
+    """
+
+    kind: Literal["either", "spatial", "channel"] = "either"
+    drop: float = 1 / 3
+    share: float = 1 / 3
+    layer: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(0 < self.drop < 1, "drop", self.drop, "between 0 and 1")
+        require(0 <= self.share <= 1, "share", self.share, "from 0 to 1")
+
+
+class RSCFeedback(Feedback):
+    """Train those samples of a batch with muted features that these hurt most."""
+
+    name = "rsc"
+    Config = RSCConfig
+    config: RSCConfig
+
+    def __init__(self, config: RSCConfig | None = None) -> None:
+        super().__init__(config)
+        self._kept: Tensor | None = None
+
+    @property
+    def full_strength(self) -> float:
+        """The share of the batch after warm-up."""
+        return self.config.share
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Find the layer and hook it; the network computes what it did.
+
+        Raises:
+            UserError: there is no such layer, or no feature map to explain.
+        """
+        name = self.config.layer or explained_layer(network, example)
+        get_layer(network, name).register_forward_hook(self._mute)
+        self.layers = (name,)
+        return network
+
+    def _mute(self, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
+        """Mute the next output after :meth:`view` has said what to keep, and only that one."""
+        if self._kept is None:
+            return None
+        kept, self._kept = self._kept, None
+        return output * kept.to(output.dtype)
+
+    def view(self, step: Step) -> View:
+        """Return the samples once more, to be run with muted features; equations (11) and (12)."""
+        features = step.features[self.layers[0]]
+        evidence = step.logits.gather(1, step.batch.y[:, None]).sum()
+        (gradient,) = torch.autograd.grad(evidence, features, retain_graph=True)
+        self._kept = kept(gradient.detach(), self.kind(step), self.config.drop)
+        return View(x=step.batch.x)
+
+    def kind(self, step: Step) -> Kind:
+        """Return what is muted in this step."""
+        if self.config.kind != "either":
+            return self.config.kind
+        return "spatial" if step.generator(self.name).initial_seed() % 2 else "channel"
+
+    def penalty(self, step: Step) -> dict[str, Tensor]:
+        """Return ``{"challenge": mean of chosen * (muted - clean cross-entropy)}``; equations (13) and (14)."""
+        muted = step.views[self.name]
+        chosen = hurt_most(step.logits, muted, step.batch.y, self.strength(step.epoch))
+        return {"challenge": (chosen * (step.cross_entropy(muted) - step.losses)).mean()}
+
+
+class RSC(PresetModule):
+    """LightningModule for Representation Self-Challenging."""
+
+    feedback_class: ClassVar[type[Feedback]] = RSCFeedback
+
+
+def kept(gradient: Tensor, kind: Kind, drop: float) -> Tensor:
+    """Return which entries of a map stay, bool ``(B, 1, h, w)`` or ``(B, K, 1, 1)``; equations (11) and (12).
+
+    Args:
+        gradient: of the label's logit at the map ``(B, K, h, w)``.
+        kind: cells, by the mean over channels, or channels, by the mean over cells.
+        drop: share of them with the highest mean that is muted, at least one.
+    """
+    means = gradient.mean(1, keepdim=True) if kind == "spatial" else gradient.mean((2, 3), keepdim=True)
+    flat = means.flatten(1)
+    muted = lowest(-flat, max(1, round(drop * flat.shape[1])))
+    return ~muted.reshape(means.shape)
+
+
+@torch.no_grad()
+def hurt_most(clean: Tensor, muted: Tensor, y: Tensor, share: float) -> Tensor:
+    """Mark the samples whose label loses most probability, ``(B,)`` of 0 and 1; equation (13).
+
+    Args:
+        clean: logits ``(B, N)``.
+        muted: logits ``(B, N)`` with muted features.
+        y: labels ``(B,)``.
+        share: of the batch that is marked, at least one sample.
+    """
+    before, after = (widened(logits).softmax(1).gather(1, y[:, None])[:, 0] for logits in (clean, muted))
+    count = max(1, round(share * len(y)))
+    return lowest((after - before)[None], count)[0].to(before.dtype)
