@@ -63,6 +63,8 @@ def explained_layer(network: nn.Module, example: Tensor) -> str:
     declared = getattr(network, "explained_layer", None)
     if declared is not None:
         return declared
+    if example.ndim != 4:
+        raise UserError(f"{type(network).__name__} takes no images: it has no feature map to explain")
     found = _find(network, example)
     if found is None:
         size = f"{example.shape[2]}x{example.shape[3]}"
