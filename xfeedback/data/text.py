@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig
 from xfeedback.errors import UserError
 from xfeedback.kinds import Kind
+
+if TYPE_CHECKING:
+    from xfeedback.data.hf_tokeniser import Tokeniser
 
 PADDING, UNKNOWN, SEPARATOR = 0, 1, 2
 """Ids that every vocabulary begins with."""
@@ -37,7 +40,8 @@ class TextConfig(DatasetConfig):
 
     Attributes:
         tokeniser: ``whitespace``: at blanks, for texts that are tokenised already; ``words``: words with their inner
-            apostrophes, and every other character that is no blank by itself.
+            apostrophes, and every other character that is no blank by itself; ``hf:<folder or name>``: a tokeniser of
+            Hugging Face's, with its own vocabulary and rule for upper case.
         lower: write tokens in lower case.
         max_length: tokens of a text after this many are cut off.
         min_count: tokens seen less often in the training texts are unknown.
@@ -47,7 +51,7 @@ class TextConfig(DatasetConfig):
 
     kind: ClassVar[Kind] = "text"
     plants_decoys: ClassVar[bool] = False
-    tokeniser: Literal["whitespace", "words"] = "whitespace"
+    tokeniser: str = "whitespace"
     lower: bool = True
     max_length: int = 64
     min_count: int = 2
@@ -58,13 +62,34 @@ class TextConfig(DatasetConfig):
         super().__post_init__()
         for option in ("max_length", "min_count"):
             require(getattr(self, option) >= 1, option, getattr(self, option), "1 or more")
+        known = self.tokeniser in _PATTERNS or (self.tokeniser.startswith("hf:") and len(self.tokeniser) > 3)
+        require(known, "tokeniser", self.tokeniser, "whitespace, words or hf:<folder>")
         least = len(RESERVED) + 1
         require(self.max_size is None or self.max_size >= least, "max_size", self.max_size, f"{least} or more")
         require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
 
     def cut(self, text: str) -> list[Piece]:
-        """Return the tokens of a text with their character ranges, ``max_length`` of them at most."""
-        return tokens(text, self.tokeniser, lower=self.lower)[: self.max_length]
+        """Return the tokens of a text with their character ranges, ``max_length`` of them at most.
+
+        Raises:
+            UserError: the tokeniser can't be had.
+        """
+        if self.tokeniser in _PATTERNS:
+            return tokens(text, self.tokeniser, lower=self.lower)[: self.max_length]
+        return self._pretrained.pieces(text)[: self.max_length]
+
+    def vocabulary(self, texts: Iterable[Sequence[Piece]]) -> tuple[str, ...]:
+        """Return the tokens of all ids: those of the training texts, or the pretrained tokeniser's own."""
+        if self.tokeniser in _PATTERNS:
+            cut = ([token for token, _ in pieces] for pieces in texts)
+            return vocabulary(cut, self.min_count, self.max_size)
+        return self._pretrained.vocabulary
+
+    @property
+    def _pretrained(self) -> "Tokeniser":
+        from xfeedback.data.hf_tokeniser import load
+
+        return load(self.tokeniser.removeprefix("hf:"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,8 +107,8 @@ class Text:
     rationale: tuple[Span, ...] = ()
 
 
-def tokens(text: str, tokeniser: Literal["whitespace", "words"], *, lower: bool) -> list[Piece]:
-    """Return the tokens of a text with their character ranges ``[start, end)``.
+def tokens(text: str, tokeniser: str, *, lower: bool) -> list[Piece]:
+    """Return the tokens of a text by ``whitespace`` or ``words``, with their character ranges ``[start, end)``.
 
     >>> [token for token, _ in tokens("It's GOOD, is n't it?", "words", lower=True)]
     ["it's", 'good', ',', 'is', "n't", 'it', '?']

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from xfeedback.data import folders
 from xfeedback.data.options import Places
 from xfeedback.data.source import Part, Source, fingerprint, stratified
-from xfeedback.data.text import RESERVED, Text, TextConfig, class_names, encode, vocabulary
+from xfeedback.data.text import RESERVED, Text, TextConfig, class_names, encode
 from xfeedback.errors import UserError
 
 Rows = tuple[Sequence[Text], NDArray]
@@ -43,7 +43,7 @@ def source(
     found = class_names(splits["train"][0], [(name, texts) for name, (texts, _) in splits.items() if name != "train"])
     classes = tuple(names) if set(found) <= set(names) else found
     cut = {name: [config.cut(item.text) for item in texts] for name, (texts, _) in splits.items()}
-    known = vocabulary(([token for token, _ in pieces] for pieces in cut["train"]), config.min_count, config.max_size)
+    known = config.vocabulary(cut["train"])
     if len(known) == len(RESERVED):
         raise UserError(f"no token of {config.name} occurs dataset.min_count={config.min_count} times in training")
     length = max(1, *(len(pieces) for texts in cut.values() for pieces in texts))

@@ -23,6 +23,7 @@ _FAMILIES = {
     "ds_cnn": ("ds_cnn", "DsCnnConfig"),
     "gapnet": ("gapnet", "GapNetConfig"),
     "gapnet_bn": ("gapnet", "GapNetBNConfig"),
+    "huggingface": ("huggingface", "HuggingFaceConfig"),
     "kws_cnn": ("kws_cnn", "KwsCnnConfig"),
     "lstm": ("lstm", "LstmConfig"),
     "lstm_cell_attention": ("lstm", "CellAttentionConfig"),

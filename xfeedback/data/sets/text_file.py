@@ -34,7 +34,7 @@ class Config(TextConfig):
     """
 
     name: Literal["text_file"] = "text_file"
-    tokeniser: Literal["whitespace", "words"] = "words"
+    tokeniser: str = "words"
     max_length: int = 256
     train: str | None = None
     val: str | None = None
