@@ -24,7 +24,9 @@ from xfeedback.explain.lime_masks import (
     shapley_kernel,
     surrogate,
 )
+from xfeedback.explain.scored import Explained
 from xfeedback.explain.segments import Segmenter, Segments
+from xfeedback.models.text_base import TextNetwork
 
 CHANNELS, SIDE, CLASSES = 3, 12, 4
 
@@ -314,3 +316,38 @@ def test_networks_are_left_as_they_were():
     Lime(segmenter=Segmenter(kind="grid", grid=(2, 2))).explain(f, tiny.batch(4).x)
     assert all(module.training for module in f.modules())
     tiny.assert_same_bits(tiny.state(f), before)
+
+
+@pytest.mark.parametrize("kind", ["image", "series", "text"])
+def test_lime_as_an_explainer_of_evaluations(kind):
+    """Evidence for the class alone, the same at every call, none on padding; texts at their embeddings."""
+    torch.manual_seed(0)
+    words = Words()
+    inputs = {
+        "image": (nn.Sequential(nn.Flatten(), nn.Linear(144, 3)), torch.rand(2, 1, 12, 12)),
+        "series": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), torch.rand(2, 9, 4)),
+        "text": (words, torch.tensor([[3, 4, 5, 0, 0], [1, 2, 3, 4, 5]])),
+    }
+    f, x = inputs[kind]
+    explained = Explained(network=f.eval(), layer=None, baseline=None, kind=kind)
+    (found, _), (again, _) = (explained.maps(["lime"], x) for _ in range(2))
+    assert found["lime"].shape == (x.shape[0], *x.shape[2 if kind == "image" else 1 :])
+    assert found["lime"].min() == 0
+    assert found["lime"].max() > 0
+    assert torch.equal(found["lime"], again["lime"])
+    if kind == "text":
+        assert (found["lime"][x == 0] == 0).all()
+        p = f(x).softmax(1)
+        target = p.argmax(1)
+        without = [f(torch.where(torch.arange(5) == i, 0, x)).softmax(1)[1, target[1]] for i in range(5)]
+        falls = p[1, target[1]] - torch.stack(without)
+        assert found["lime"][1].argmax() == falls.argmax()
+
+
+class Words(TextNetwork):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(9, 6, padding_idx=0), nn.Linear(6, 3)
+
+    def classify(self, x: Tensor, valid: Tensor) -> Tensor:
+        return self.head((x * valid[..., None]).sum(1))

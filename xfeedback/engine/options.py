@@ -62,6 +62,7 @@ Explainer = Literal[
     "gradient_shap",
     "deep_shap",
     "occlusion",
+    "lime",
     "lap_last",
     "lap_mean",
     "lap_geomean",
@@ -82,7 +83,7 @@ class EvaluationConfig:
         explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
             ``centre`` know nothing of the network: floors for the scores.
         explained: how many test samples are explained at most.
-        explained_slow: how many of them by ``integrated_gradients`` and ``occlusion``, which take dozens of passes.
+        explained_slow: how many of them by ``integrated_gradients``, ``occlusion`` and ``lime``: dozens of passes.
         pictures: how many test samples are shown with their explanations.
         faithfulness: what is measured by taking positions away, or against known relevant ones; see
             :mod:`xfeedback.engine.faithfulness`.

@@ -199,7 +199,15 @@ class Lime:
                 self._known.popitem(last=False)
         return self._known[s, draw]
 
-    def explain(self, network: nn.Module, x: Tensor, valid: Tensor | None = None, *, draw: int = 0) -> LimeMaps:
+    def explain(
+        self,
+        network: nn.Module,
+        x: Tensor,
+        valid: Tensor | None = None,
+        *,
+        draw: int = 0,
+        segments: Segments | None = None,
+    ) -> LimeMaps:
         """Explain every class of each sample by the same masks, in evaluation mode and float32 or wider.
 
         Args:
@@ -207,11 +215,12 @@ class Lime:
             x: images ``(B, C, H, W)``, series ``(B, T, F)`` or ids ``(B, L)``.
             valid: real positions, as in :class:`~xfeedback.types.Batch`.
             draw: which of the independent sets of masks.
+            segments: of ``x``; None: as the segmenter cuts it.
 
         Raises:
             UserError: the segments do not fit this kind of input.
         """
-        segments = self.segmenter(x, valid)
+        segments = segments or self.segmenter(x, valid)
         designs = {s: self.design(s, draw) for s in sorted(set(segments.counts))}
         seen = {s: self.seen(masks).to(x.device) for s, (masks, _) in designs.items()}
         fill = segment_means(x, segments) if self.hide == "mean" and x.is_floating_point() else None

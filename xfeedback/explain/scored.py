@@ -17,6 +17,7 @@ from xfeedback.explain.deeplift import COMPLETE, ExplainerInvalid, deep_shap, de
 from xfeedback.explain.grad_cam import grad_cam
 from xfeedback.explain.gradient import gradient
 from xfeedback.explain.lap_maps import METHODS, MapMethod, lap_map
+from xfeedback.explain.lime_maps import lime_map
 from xfeedback.explain.outputs import explained_output
 from xfeedback.explain.sampled import gradient_shap, smoothgrad
 from xfeedback.kinds import WORDS, Kind
@@ -25,7 +26,7 @@ from xfeedback.models.running import tapped
 from xfeedback.models.text_base import TextNetwork, real_tokens
 from xfeedback.seeding import generator
 
-SLOW = ("integrated_gradients", "occlusion")
+SLOW = ("integrated_gradients", "occlusion", "lime")
 """Explainers that take dozens of passes."""
 LAP: dict[str, MapMethod] = {f"lap_{method}": method for method in METHODS}
 """Explanations that a network carries; see :func:`xfeedback.explain.lap_maps.lap_map`."""
@@ -85,8 +86,9 @@ class Explained:
         Args:
             names: ``grad_cam`` (resized bilinearly to the input); magnitudes of ``gradient``, ``integrated_gradients``
                 (50 steps), ``smoothgrad``, ``deeplift``, ``gradient_shap`` and ``deep_shap``; ``occlusion`` (a cell,
-                by the mean colour; where the logit falls); and floors that know nothing of the network: ``uniform``,
-                ``random``, ``centre`` (a Gaussian, sd a quarter of each side).
+                by the mean colour; where the logit falls); ``lime`` (where segments speak for the class); and floors
+                that know nothing of the network: ``uniform``, ``random``, ``centre`` (a Gaussian, sd a quarter of each
+                side).
             x: inputs ``(B, ...)``, of texts their ids.
             number: of the batch, for draws.
             target: explained class ``(B,)``; None: the predicted one.
@@ -110,8 +112,8 @@ class Explained:
         x = seen.x.detach()
         if name in FLOORS:
             return floor_map(name, self.reduced(x), number)
-        if name in LAP:
-            return lap_map(self.network, x, LAP[name], target=seen.target)
+        if name == "lime" or name in LAP:
+            return self._of_class(name, x, seen.target)
         if name not in ("grad_cam", "occlusion"):
             return self.reduced(self.attribution(name, x, seen.target, number), sized=name == "smoothgrad")
         size, features = (x.shape[2], x.shape[3]), cast(Tensor, seen.features)
@@ -120,6 +122,11 @@ class Explained:
             return F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0]
         falls = occlusion(self.network, x, seen.target, (features.shape[2], features.shape[3]))
         return enlarged(falls.relu(), size)
+
+    def _of_class(self, name: str, x: Tensor, target: Tensor) -> Tensor:
+        if name == "lime":
+            return lime_map(self.network, x, target, text=self.kind == "text")
+        return lap_map(self.network, x, LAP[name], target=target)
 
     def attribution(self, name: str, x: Tensor, target: Tensor, number: int = 0) -> Tensor:
         """Return what an explainer gives to each entry of the input, shape of ``x``.

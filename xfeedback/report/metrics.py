@@ -12,6 +12,11 @@ STEP_RATIO = "cost/step_ratio"
 INSIDE = "explanation/inside"
 """The score of explanations that is shown where there is room for one."""
 
+AVERAGE = "continual/average_accuracy"
+FORGETTING = "continual/forgetting"
+AFTER_PHASE = "acc/phase_"
+"""Before the number of a phase: accuracy on the whole test set after it."""
+
 _TITLES = {
     "acc/random": "Random decoys",
     "acc/conflict": "Conflicting decoys",
@@ -20,6 +25,10 @@ _TITLES = {
     "acc/test": "Test",
     "acc/worst_group": "Worst group",
     "acc/reliance": "Reliance on decoys",
+    "continual/average_accuracy": "Average accuracy over the phases' tests",
+    "continual/forgetting": "Forgetting",
+    "continual/backward_transfer": "Backward transfer",
+    "continual/forward_transfer": "Forward transfer",
     "explanation/inside": "Inside annotation",
     "explanation/wrong": "Inside wrong region",
     "explanation/wr": "Wrong-reason ratio",
@@ -58,6 +67,10 @@ _SHORT = {
     "acc/test": "test",
     "acc/worst_group": "worst group",
     "acc/reliance": "reliance",
+    "continual/average_accuracy": "average",
+    "continual/forgetting": "forgetting",
+    "continual/backward_transfer": "BWT",
+    "continual/forward_transfer": "FWT",
     "explanation/inside": "inside",
     "explanation/wrong": "in wrong",
     "explanation/wr": "WR",
@@ -88,6 +101,11 @@ _SHORT = {
     STEP_RATIO: "cost",
 }
 _ORDER = [
+    "continual/average_accuracy",
+    "continual/forgetting",
+    "continual/backward_transfer",
+    "continual/forward_transfer",
+    "continual/",
     "acc/test",
     "acc/random",
     "acc/conflict",
@@ -126,6 +144,7 @@ _EXPLAINERS = {
     "gradient_shap": "GradientSHAP",
     "deep_shap": "DeepSHAP",
     "occlusion": "occlusion",
+    "lime": "LIME",
     "uniform": "uniform map",
     "random": "random map",
     "centre": "centred map",
@@ -134,11 +153,12 @@ _SHARES = ("drop_area", "drop_gain", "road", "deletion", "insertion")
 """Scores of faithfulness in percent; the others lie between 0 and 1."""
 _HIGHER = (
     "acc/",
+    *(f"continual/{name}" for name in ("average_accuracy", "backward_transfer", "forward_transfer")),
     *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")),
     *(f"faithfulness/{name}" for name in ("drop_gain", "road", "insertion", "comprehensiveness", "au", "diff_")),
 )
 _LOWER = (
-    *("cost/", "ece", "nll", "brier", "mce", "calibration/", "forgetting", "acc/reliance"),
+    *("cost/", "ece", "nll", "brier", "mce", "calibration/", "continual/forgetting", "acc/reliance"),
     *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
     *(f"faithfulness/{name}" for name in ("drop_area", "road_morf", "deletion", "sufficiency")),
 )
@@ -171,13 +191,13 @@ class Metric:
 
     @property
     def is_accuracy(self) -> bool:
-        """Whether it is an accuracy: on some test view, or of the worst group."""
-        return self.name.startswith("acc/") and self.name != "acc/reliance"
+        """Whether it is an accuracy: on some test view, of the worst group, or the mean over the tests of phases."""
+        return self.name == AVERAGE or (self.name.startswith("acc/") and self.name != "acc/reliance")
 
     @property
     def is_view(self) -> bool:
-        """Whether it is the accuracy on a whole test view."""
-        return self.is_accuracy and self.name != "acc/worst_group"
+        """Whether it is the accuracy on a whole test view at the end of training."""
+        return self.is_accuracy and self.name != "acc/worst_group" and not self.name.startswith(AFTER_PHASE)
 
 
 def describe(name: str) -> Metric:
@@ -188,6 +208,8 @@ def describe(name: str) -> Metric:
 
 def _named(names: Mapping[str, str], name: str) -> str:
     """What ``names`` says of a metric, or of the metric of which it is another explainer's."""
+    if name.startswith(AFTER_PHASE):
+        return f"Test after phase {name.removeprefix(AFTER_PHASE)}"
     for ending, explainer in _EXPLAINERS.items():
         score = name.removesuffix(f"_{ending}")
         if score != name and score in names:
@@ -197,14 +219,15 @@ def _named(names: Mapping[str, str], name: str) -> str:
 
 def ordered(names: Iterable[str]) -> list[str]:
     """Sort metric names: accuracies, explanations, costs, then the rest by name."""
-    return sorted(set(names), key=lambda name: (_rank(name), name))
+    return sorted(set(names), key=lambda name: (_rank(name), len(name) if name.startswith(AFTER_PHASE) else 0, name))
 
 
 def headline(names: Iterable[str]) -> str | None:
-    """The accuracy that decides a comparison: the random-decoy view if there is one, else plain test accuracy."""
+    """The accuracy that decides a comparison: over phases their average, else with random decoys, else on the test."""
     accuracies = [name for name in ordered(names) if describe(name).is_view]
     return next(
-        (name for name in ("acc/random", "acc/test") if name in accuracies), accuracies[0] if accuracies else None
+        (name for name in (AVERAGE, "acc/random", "acc/test") if name in accuracies),
+        accuracies[0] if accuracies else None,
     )
 
 
@@ -220,5 +243,5 @@ def _unit(name: str) -> str:
         return "×"
     if name.endswith("_ms"):
         return "ms"
-    shares = ("acc/", "explanation/", *(f"faithfulness/{score}" for score in _SHARES))
+    shares = ("acc/", "continual/", "explanation/", *(f"faithfulness/{score}" for score in _SHARES))
     return "%" if name.startswith(shares) else ""
