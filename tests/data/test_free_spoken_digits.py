@@ -85,4 +85,4 @@ def test_real_recordings(shared_data, tmp_path):
     assert (len(found.test.y), len(found.val.y), len(found.train.y)) == (50 * speakers, 50 * speakers, 400 * speakers)
     for part in (found.train, found.val, found.test):
         assert (np.bincount(part.y) == len(part.y) / 10).all()
-    assert found.train.x.shape[1:] == (1, 129, 61)
+    assert found.train.x.shape[1:] == (1, 40, 101)

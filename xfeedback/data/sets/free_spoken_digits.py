@@ -1,7 +1,7 @@
 """The Free Spoken Digit Dataset (Jackson et al. 2018): the digits by six speakers, 8 kHz, 50 recordings of each."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -35,6 +35,7 @@ class Config(audio.AudioConfig):
 
     name: Literal["free_spoken_digits"] = "free_spoken_digits"
     sample_rate: int = 8_000
+    features: audio.FeatureConfig = field(default_factory=lambda: audio.FeatureConfig(kind="log_mel"))
     split: Literal["recording", "speaker"] = "recording"
     validation: int = 5
     test_speaker: str = "theo"
