@@ -1,5 +1,6 @@
 """XAI-Increment: the distance of two explanations, the weights and their controls, phases and ordinary training."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +12,10 @@ from pytorch_lightning import Callback
 from sklearn.linear_model import LinearRegression
 from torch import Tensor, nn
 
+from tests.engine.small import small_spec
 from tests.methods import tiny
+from xfeedback.engine.checkpoint import SaveForResume
+from xfeedback.engine.run import run_experiment
 from xfeedback.errors import TrainingError
 from xfeedback.explain.compare import explanation_distance, shift_scaled
 from xfeedback.explain.lime_masks import cosine_kernel, exhaustive_masks
@@ -299,3 +303,39 @@ def test_it_is_a_lightning_module_of_its_own():
     host = XaiIncrement(tiny.network(), segments="grid", grid=(2, 2), warmup_epochs=0)
     tiny.trained(host, epochs=1)
     assert torch.isfinite(next(host.parameters())).all()
+
+
+PHASES = {"name": "mistakes", "n": 2, "pool": 0.3, "holdout": 0.2}
+CHEAP = {"segments": "grid", "grid": (2, 2), "refresh_epochs": 2}
+
+
+@pytest.mark.parametrize("phases", [{"name": "single"}, PHASES], ids=["ordinary", "mistakes"])
+def test_a_run_killed_in_the_middle_resumes_to_the_same_bits(phases, tmp_path, monkeypatch):
+    """Killed in the third of four epochs, whose weights are those computed for the second; or inside the last phase."""
+    parts = {"decoy": {"name": "none"}, "evaluation": {"explained": 0, "pictures": 0}, "phases": phases}
+    parts |= {"method": {"xai_increment": CHEAP}, "trainer": {"max_epochs": 4}, "continual": {"name": "none"}}
+    straight = run_experiment(small_spec(tmp_path / "one", **parts))
+    assert straight.status == "done", straight.record
+    save, saved = SaveForResume.on_train_epoch_end, []
+
+    def killed(self, trainer, module):
+        save(self, trainer, module)
+        saved.append(trainer.current_epoch)
+        if len(saved) == (3 if phases["name"] == "single" else 10):
+            raise KeyboardInterrupt
+
+    two = small_spec(tmp_path / "two", **parts)
+    with monkeypatch.context() as patched:
+        patched.setattr(SaveForResume, "on_train_epoch_end", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_experiment(two)
+    torch.manual_seed(99)
+    again = run_experiment(two)
+    assert again.record["resumed"]
+    assert again.record["weights_sha256"] == straight.record["weights_sha256"]
+    one, two_ = (
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in text.splitlines()]
+        for text in ((each.folder / "metrics.jsonl").read_text() for each in (straight, again))
+    )
+    assert one == two_
+    assert any(line.get("train/xai_increment/mistakes", 0) > 0 for line in one)
