@@ -142,7 +142,8 @@ class ChallengerFeedback(Feedback):
         if config.attribution == "fgsm":
             start = loss_of(y)
         if not real and self._untrained:
-            return self._pass(self._untrained[0].to(y.device), step.x, places, start)
+            like = next(step.network.parameters())
+            return self._pass(self._untrained[0].to(like.device, like.dtype), step.x, places, start)
         narrow = torch.is_autocast_enabled(step.x.device.type) and config.attr_mode == "eval"
         if self._shares and not narrow:
             return self._of_clean_pass(step, places, start)

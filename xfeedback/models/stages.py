@@ -105,11 +105,11 @@ def runs_once(network: nn.Module, found: Trace, layer: str, option: str) -> None
     if times != 1:
         how = "never runs" if times == 0 else f"runs {times} times in a forward pass"
         raise UserError(f"{option}: layer '{layer}' of {type(network).__name__} {how}; name one that runs once.")
-    run = found.single(layer)
+    run, who = found.single(layer), f"layer '{layer}' of {type(network).__name__}"
     if run is None or run.value is None or not run.value.is_floating_point():
-        raise UserError(
-            f"{option}: layer '{layer}' of {type(network).__name__} gives no tensor of numbers; name another."
-        )
+        raise UserError(f"{option}: {who} gives no tensor of numbers; name another.")
+    if run.value._version != run.version:
+        raise UserError(f"{option}: what {who} gives is overwritten by the next one (inplace); name that one.")
 
 
 def stages(network: nn.Module, found: Trace) -> tuple[str, ...]:
