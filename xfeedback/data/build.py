@@ -15,6 +15,7 @@ from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
 from xfeedback.errors import UserError
 from xfeedback.kinds import WORDS
+from xfeedback.seeding import derive
 
 Arrange = Callable[[Source], Source]
 
@@ -37,7 +38,7 @@ def build(
     """
     if config.kind != source.kind:
         raise TypeError(f"{type(config).__module__}.Config must say: kind: ClassVar[Kind] = '{source.kind}'")
-    source = limit(config, source)
+    source = few_per_class(config, limit(config, source), seed)
     source = source if arrange is None else arrange(source)
     kind = annotation.resolve(config.annotation, decoys.on, source.object_mask)
     if source.kind != "image":
@@ -108,6 +109,31 @@ def limit(config: DatasetConfig, source: Source) -> Source:
             stamps.append(f"limit_test={config.limit_test}")
         val, test = val and _fewer(val, config.limit_test), _fewer(test, config.limit_test)
     return replace(source, train=train, val=val, test=test, stamps=tuple(stamps))
+
+
+def few_per_class(config: DatasetConfig, source: Source, seed: int) -> Source:
+    """Keep ``samples_per_class`` training samples of each class, and stamp it.
+
+    Each class is shuffled under a key of the seed, the data set and the class; the first are taken. So fewer lie within
+    more, and every method sees the same ones.
+
+    Raises:
+        UserError: a class has fewer.
+    """
+    n, y = config.samples_per_class, source.train.y
+    if n is None:
+        return source
+    counts = np.bincount(y, minlength=len(source.class_names))
+    if counts.min() < n:
+        rarest, most = source.class_names[int(counts.argmin())], counts.min()
+        raise UserError(
+            f"dataset.samples_per_class={n}: class '{rarest}' of {config.name} has {most} training samples. "
+            f"Ask for at most {most}."
+        )
+    drawn = [np.random.default_rng(derive(seed, "samples_per_class", config.name, c)) for c in range(len(counts))]
+    chosen = [rng.permutation(np.flatnonzero(y == c))[:n] for c, rng in enumerate(drawn)]
+    train = source.train.take(np.sort(np.concatenate(chosen)))
+    return replace(source, train=train, stamps=(*source.stamps, f"samples_per_class={n}"))
 
 
 def _fewer(part: Part, n: int) -> Part:

@@ -70,6 +70,8 @@ class DatasetConfig:
     Attributes:
         name: which data set.
         label: its name in tables; None: ``name`` (with ``decoy_`` in front when decoys are on).
+        samples_per_class: train on so many samples of each class, drawn by the run's seed alone: the same for every
+            method, fewer within more.
         limit_train: train on at most this many images, a stratified choice that is the same for every seed.
         limit_test: validate and test on at most this many images each, chosen likewise.
         annotation: which pixels count as right evidence.
@@ -81,12 +83,13 @@ class DatasetConfig:
     plants_decoys: ClassVar[bool] = True
     name: str
     label: str | None = None
+    samples_per_class: int | None = None
     limit_train: int | None = None
     limit_test: int | None = None
     annotation: AnnotationConfig = field(default_factory=AnnotationConfig)
 
     def __post_init__(self) -> None:
-        for option in ("limit_train", "limit_test"):
+        for option in ("samples_per_class", "limit_train", "limit_test"):
             value = getattr(self, option)
             require(value is None or value > 0, option, value, "a positive integer")
 
