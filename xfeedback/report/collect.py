@@ -30,6 +30,7 @@ class Run:
         status: ``done`` (result.json), ``failed`` (error.json), ``unfinished`` (neither: killed or still running).
         cell: identifies the configuration without its seed; empty when the folder does not say.
         metrics: final metrics by name, accuracies in percent; empty unless done.
+        matrices: of incremental training, accuracy on each test after each phase, as in ``result.json``; else empty.
         reason: why it failed, or None.
         stamps: what makes the numbers special, e.g. ``subset``.
         provenance: content of ``provenance.json``, empty when there is none.
@@ -44,6 +45,7 @@ class Run:
     variant: str
     status: Status
     metrics: Mapping[str, float] = field(default_factory=dict)
+    matrices: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -161,6 +163,7 @@ def _read(folder: Path, warnings: list[str]) -> Run | None:
         **who,
         status=status,
         metrics=_numbers(record.get("metrics"), folder, warnings) if status == "done" else {},
+        matrices=found if isinstance(found := record.get("matrices"), Mapping) else {},
         reason=reason,
         stamps=_texts(stamps),
         notes=_texts(record.get("notes") or ()),

@@ -8,6 +8,7 @@ from xfeedback.report.evidence import Evidence
 from xfeedback.report.findings import findings
 from xfeedback.report.heatmaps import RAMP_CSS, grid
 from xfeedback.report.metrics import describe
+from xfeedback.report.phases import matrices, phase_curves
 from xfeedback.report.plots import curve_keys, curves, points
 from xfeedback.report.rows import Comparison, Group
 from xfeedback.report.sections import missing, options, provenance, results
@@ -103,6 +104,7 @@ def _group(group: Group, evidence: Evidence, comparison: Comparison, slots: Mapp
         missing(group),
         _section("Every seed", _legend(group, slots, "points") + _points(group, slots)),
         _section("Learning curves", _curves(group, evidence, slots)),
+        _section("Phases", _incremental(group, slots)),
         _section("Where the models look", _maps(evidence, slots, f"g{number}")),
         _section("What differs between the rows", options(group)),
         _section("Where every number comes from", provenance(group)),
@@ -157,6 +159,18 @@ def _points(group: Group, slots: Mapping[str, int]) -> str:
 def _curves(group: Group, evidence: Evidence, slots: Mapping[str, int]) -> str:
     panels = "".join(_panel(key, curves(evidence.histories, key, slots)) for key in curve_keys(evidence.histories))
     return _legend(group, slots, "curves") + tag("div", panels, class_="panels") if panels else ""
+
+
+def _incremental(group: Group, slots: Mapping[str, int]) -> str:
+    drawn = phase_curves(group, slots)
+    if not drawn:
+        return ""
+    words = (
+        "Below, accuracy in percent on each phase's test after each phase, mean over the seeds. Pale: before the phase "
+        "that taught it. Forgotten: the best since then less the last (of the mean)."
+    )
+    panel = tag("div", _panel("test accuracy after each phase", drawn), class_="panels")
+    return _legend(group, slots, "curves") + panel + _note(words) + matrices(group, slots)
 
 
 def _panel(name: str, drawing: str) -> str:

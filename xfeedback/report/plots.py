@@ -38,26 +38,38 @@ def points(group: Group, metric: str, slots: Mapping[str, int]) -> str:
     )
 
 
-def curves(histories: Mapping[str, Mapping[int, Sequence[Record]]], key: str, slots: Mapping[str, int]) -> str:
+def curves(
+    histories: Mapping[str, Mapping[int, Sequence[Record]]],
+    key: str,
+    slots: Mapping[str, int],
+    *,
+    axis: str = "epoch",
+    first: int = 1,
+) -> str:
     """Values of ``key`` over epochs: a strong line for the mean and, up to 16 rows, a thin one for each seed.
 
     Args:
         histories: epoch records by row label and seed.
         key: e.g. ``val/random`` or ``train/loss``.
         slots: colour slot by row label.
+        axis: what a record stands for.
+        first: the number of the first one.
     """
     lines = {
-        label: {seed: _series(records, key) for seed, records in seeds.items()} for label, seeds in histories.items()
+        label: {seed: _series(records, key, first) for seed, records in seeds.items()}
+        for label, seeds in histories.items()
     }
     values = [value for seeds in lines.values() for series in seeds.values() for _, value in series]
-    longest = max((epoch for seeds in lines.values() for series in seeds.values() for epoch, _ in series), default=1)
+    longest = max(
+        (epoch for seeds in lines.values() for series in seeds.values() for epoch, _ in series), default=first
+    )
     marks = ticks(min(values, default=0.0), max(values, default=1.0), 4)
-    x = Scale(1, max(longest, 2), _LEFT, WIDTH - _RIGHT)
+    x = Scale(first, max(longest, first + 1), _LEFT, WIDTH - _RIGHT)
     y = Scale(marks[0], marks[-1], _CURVE_HEIGHT - _BOTTOM, _TOP)
-    parts = [*_frame(marks, longest, x, y), *_phases(histories, x)]
+    parts = [*_frame(marks, (first, longest), x, y, axis), *_phases(histories, x)]
     few = len(lines) <= _MOST_WITH_SEEDS
     parts += [_lines(label, seeds, x, y, slots[label], each=few) for label, seeds in lines.items()]
-    return figure(WIDTH, _CURVE_HEIGHT, "".join(parts), f"{key} over epochs: mean and each seed")
+    return figure(WIDTH, _CURVE_HEIGHT, "".join(parts), f"{key} over {axis}s: mean and each seed")
 
 
 def curve_keys(histories: Mapping[str, Mapping[int, Sequence[Record]]]) -> list[str]:
@@ -110,19 +122,18 @@ def _name(row: Row, y: float) -> str:
     return tag("g", tag("title", row.label) + text(0, y + 4, short, class_="name"))
 
 
-def _series(records: Sequence[Record], key: str) -> list[tuple[int, float]]:
-    return [(epoch, float(r[key])) for epoch, r in enumerate(records, 1) if isinstance(r.get(key), int | float)]
+def _series(records: Sequence[Record], key: str, first: int) -> list[tuple[int, float]]:
+    return [(epoch, float(r[key])) for epoch, r in enumerate(records, first) if isinstance(r.get(key), int | float)]
 
 
-def _frame(marks: Sequence[float], longest: int, x: Scale, y: Scale) -> list[str]:
+def _frame(marks: Sequence[float], ends: tuple[int, int], x: Scale, y: Scale, axis: str) -> list[str]:
+    first, longest = ends
     parts = [line(_LEFT, y(mark), WIDTH - _RIGHT, y(mark), class_="grid") for mark in marks]
     parts += [text(_LEFT - 8, y(mark) + 4, shown(mark), class_="tick", text_anchor="end") for mark in marks]
-    epochs = sorted(
-        {1, *(int(mark) for mark in ticks(1, max(longest, 2)) if mark == int(mark) and 1 < mark <= longest)}
-    )
+    epochs = sorted({first, *(int(mark) for mark in ticks(first, max(longest, first + 1)) if mark == int(mark))})
     base = _CURVE_HEIGHT - _BOTTOM + 18
     parts += [text(x(epoch), base, str(epoch), class_="tick", text_anchor="middle") for epoch in epochs]
-    return [*parts, text(WIDTH - _RIGHT, _CURVE_HEIGHT - 2, "epoch", class_="tick", text_anchor="end")]
+    return [*parts, text(WIDTH - _RIGHT, _CURVE_HEIGHT - 2, axis, class_="tick", text_anchor="end")]
 
 
 def _phases(histories: Mapping[str, Mapping[int, Sequence[Record]]], x: Scale) -> list[str]:

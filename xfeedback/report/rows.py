@@ -177,18 +177,28 @@ def _group(
 ) -> Group:
     options = {key: flatten(runs[0].config) for key, runs in cells.items()}
     names: dict[tuple[str, str], str] = {}
-    for method in dict.fromkeys(method for method, _ in cells):
-        own = {cell: options[method, cell] for name, cell in cells if name == method}
-        names |= {(method, cell): label for cell, label in labels(method, own).items()}
+    title = {key: _title(key[0], options[key]) for key in cells}
+    for kind in dict.fromkeys(title.values()):
+        own = {key: options[key] for key in cells if title[key] == kind}
+        found = labels(kind, {cell: flat for (_, cell), flat in own.items()})
+        names |= {key: found[key[1]] for key in own}
+    bases = {key for key in cells if key[0] == baseline}
+    bases = {key for key in bases if title[key] == baseline} or bases
     rows = [
         Row(
             dataset=dataset, model=model, method=key[0], label=names[key], cell=key[1],
-            runs=_one_per_seed(found, notes), is_baseline=key[0] == baseline, options=options[key],
+            runs=_one_per_seed(found, notes), is_baseline=key in bases, options=options[key],
         )
         for key, found in cells.items()
     ]  # fmt: skip
     rows = [replace(row, values=_values(row)) for row in sorted(rows, key=lambda row: not row.is_baseline)]
     return Group(dataset=dataset, model=model, rows=_adjusted([_finished(row, rows) for row in rows]))
+
+
+def _title(method: str, options: Mapping[str, str]) -> str:
+    """The method's name, and what holds its network near what it has learned: ``xbl with ewc``."""
+    held = options.get("continual.name")
+    return f"{method} with {held}" if held else method
 
 
 def _adjusted(rows: Sequence[Row]) -> tuple[Row, ...]:

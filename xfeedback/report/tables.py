@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xfeedback.report.findings import findings
-from xfeedback.report.metrics import INSIDE, STEP_RATIO, describe
+from xfeedback.report.metrics import FORGETTING, INSIDE, STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Group, Row
 from xfeedback.report.stats import Summary
 from xfeedback.report.words import escape_markdown, is_best, judge, mean_text, problems, status_verdict
@@ -63,8 +63,8 @@ def wide_metrics(group: Group) -> list[str]:
 
 
 def headline_metrics(group: Group) -> list[str]:
-    """The columns that fit a terminal: accuracy on each view, the share inside the annotation, and cost."""
-    shown = (INSIDE, STEP_RATIO)
+    """The columns that fit a terminal: accuracy on each view, forgetting, the share inside the annotation, and cost."""
+    shown = (INSIDE, STEP_RATIO, FORGETTING)
     return [name for name in wide_metrics(group) if describe(name).is_view or name in shown]
 
 
