@@ -11,6 +11,7 @@ from scipy.signal import resample_poly
 from tests.data.sounds import write
 from xfeedback.config import from_mapping
 from xfeedback.data.audio import AudioConfig, FeatureConfig, decoded, fit, read_wav, wav_files
+from xfeedback.data.features import features
 from xfeedback.errors import UserError
 
 
@@ -176,3 +177,15 @@ def test_wrong_options_are_named_as_typed(values, message):
 )
 def test_frames(config, rate, frames):
     assert config.frames(rate) == frames
+
+
+def test_clip_shorter_than_a_window_ends_in_zeros_and_has_features(tmp_path):
+    samples = write(tmp_path / "a.wav", seconds=100 / 16_000)
+    config = AudioConfig(name="x")
+    clips, _ = decoded(config, [tmp_path / "a.wav"], "x", tmp_path / "cache", "clips")
+    np.testing.assert_array_equal(clips[0, :100], samples[:, 0])
+    assert not clips[0, 100:].any()
+    for kind in ("stft", "log_mel", "mfcc"):
+        made = features(clips, FeatureConfig(kind=kind), 16_000)
+        assert np.isfinite(made).all()
+        assert made.std() > 0
