@@ -11,9 +11,10 @@ from tests.models.test_surgery import choose_first
 from xfeedback.engine.options import Explainer
 from xfeedback.explain.lap_maps import METHODS, Recorded, enlarged_mass, flow_map, flowed, lap_map, recorded, spread
 from xfeedback.explain.scored import Explained
-from xfeedback.models.lap import LAP, SiteMaps, Window, sites, window_weights
+from xfeedback.models.lap import LAP, SiteMaps, sites, window_weights
 from xfeedback.models.lap_options import PoolOptions
 from xfeedback.models.surgery import extend
+from xfeedback.models.window import Window
 
 draws = torch.Generator().manual_seed(0)
 X = torch.randn(2, 3, 64, 48, generator=draws)

@@ -5,8 +5,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from xfeedback.models.lap import LAP, Window, returned_maps, sites, softmax_pool, weighted_pool, window_weights
+from xfeedback.models.lap import LAP, returned_maps, sites, softmax_pool, weighted_pool, window_weights
 from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.window import Window
 
 WINDOWS = [
     Window(kernel=2, stride=2),
@@ -212,6 +213,7 @@ def test_gradients_equal_finite_differences(window, p):
         return weighted_pool(x, window_weights(s, alpha, window, p=p), window)
 
     assert torch.autograd.gradcheck(pooled, (x, s, alpha))
+    assert torch.autograd.gradgradcheck(pooled, (x, s, alpha))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

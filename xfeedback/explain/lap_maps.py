@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from xfeedback.models.lap import SiteMaps, Window, returned_maps
+from xfeedback.models.lap import SiteMaps, returned_maps
 from xfeedback.models.surgery import in_shortcut
+from xfeedback.models.window import Window
 
 MapMethod = Literal["last", "mean", "geomean", "flow", "flow_x_score"]
 METHODS: tuple[MapMethod, ...] = ("last", "mean", "geomean", "flow", "flow_x_score")
@@ -153,13 +154,10 @@ def spread(shares: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
         window: how the map was cut.
         size: (H, W) of the map.
     """
-    h, w = shares.shape[2:]
-    k, s, q = window.kernel, window.stride, window.padding
-    out = shares.new_zeros((len(shares), max((h - 1) * s + k, size[0] + q), max((w - 1) * s + k, size[1] + q)))
-    for place in range(k * k):
-        i, j = divmod(place, k)
-        out[:, i : i + (h - 1) * s + 1 : s, j : j + (w - 1) * s + 1 : s] += shares[:, place]
-    return out[:, q : q + size[0], q : q + size[1]]
+    out = shares.new_zeros((len(shares), *size))
+    for place, (windows, cells) in enumerate(window.places(*size)):
+        out[:, *cells] += shares[:, place, *windows]
+    return out
 
 
 def enlarged_mass(mass: Tensor, size: tuple[int, int], upsample: Literal["nearest", "bilinear"] = "nearest") -> Tensor:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,50 +16,11 @@ from torch import Tensor, nn
 
 from xfeedback.models.lap_options import PoolOptions
 from xfeedback.models.scorers import build_scorer
+from xfeedback.models.window import Window
 from xfeedback.precision import widened
 
 FLOOR = -80.0
 """Smallest exponent of the pooled form: keeps its denominator above 0 in float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Windows of ``kernel`` x ``kernel`` cells every ``stride`` cells, over a map padded by ``padding``."""
-
-    kernel: int
-    stride: int
-    padding: int = 0
-    ceil_mode: bool = False
-
-    def out(self, size: int) -> int:
-        """Return how many windows fit along a side of ``size`` cells; torch's rule."""
-        room = size + 2 * self.padding - self.kernel
-        count = (-(-room // self.stride) if self.ceil_mode else room // self.stride) + 1
-        return count - 1 if self.ceil_mode and (count - 1) * self.stride >= size + self.padding else count
-
-    def padded(self, x: Tensor) -> Tensor:
-        """Return ``x`` with zeros where windows reach over its edges."""
-        spare = [(self.out(side) - 1) * self.stride + self.kernel - side - self.padding for side in x.shape[-2:]]
-        if self.padding == 0 and max(spare) <= 0:
-            return x
-        bottom, right = (max(0, s) for s in spare)
-        return F.pad(x, (self.padding, right, self.padding, bottom))
-
-    def shifted(self, x: Tensor) -> Iterator[Tensor]:
-        """Yield, for each of the n places in a window, the cell there in every window ``(..., h, w)``; views."""
-        h, w = (self.out(side) for side in x.shape[-2:])
-        padded, s = self.padded(x), self.stride
-        for i in range(self.kernel):
-            for j in range(self.kernel):
-                yield padded[..., i : i + (h - 1) * s + 1 : s, j : j + (w - 1) * s + 1 : s]
-
-    def cells(self, x: Tensor) -> Tensor:
-        """Return the cells of every window ``(..., n, h, w)``, zeros outside of the map."""
-        return torch.stack(list(self.shifted(x)), -3)
-
-    def tiles(self, x: Tensor) -> bool:
-        """Whether the windows cover each cell of ``x`` exactly once."""
-        return self.kernel == self.stride and self.padding == 0 and all(s % self.stride == 0 for s in x.shape[-2:])
 
 
 def window_cells(scores: Tensor, window: Window | None) -> tuple[Tensor, Tensor | None]:
@@ -113,14 +74,35 @@ def weighted_pool(x: Tensor, weights: Tensor, window: Window | None) -> Tensor:
     """
     if window is None:
         return (x.flatten(2) * weights[..., 0, 0]).sum(2)[..., None, None]
-    if weights.shape[1] == 1 and window.tiles(x):
-        spread = F.pixel_shuffle(weights[:, 0], window.kernel)  # each cell has one window: lay its weights out as a map
-        return F.avg_pool2d(x * spread, window.kernel, divisor_override=1)
-    total: Tensor | None = None
-    for place, cell in enumerate(window.shifted(x)):
-        w = weights[:, :, place]
-        total = w * cell if total is None else torch.addcmul(total, w, cell)
-    return cast(Tensor, total)
+    return cast(Tensor, _WeightedPool.apply(x, weights, window))
+
+
+class _WeightedPool(torch.autograd.Function):
+    """Add up the cells of every window, and hand gradients back, over strided views: no map of all windows is made.
+
+    The backward pass is made of differentiable operations, so it can be differentiated again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weights: Tensor, window: Window) -> Tensor:
+        """Return ``(B, C, h, w)``."""
+        ctx.save_for_backward(x, weights)
+        ctx.window = window
+        total = torch.zeros_like(x[..., : weights.shape[3], : weights.shape[4]])
+        for place, (out, cells) in enumerate(window.places(x.shape[2], x.shape[3])):
+            total[..., *out].addcmul_(weights[:, :, place, *out], x[..., *cells])
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of ``x`` and ``weights``."""
+        (x, weights), grad = ctx.saved_tensors, grads[0]
+        to_x, to_weights = torch.zeros_like(x), torch.zeros_like(weights)
+        for place, (out, cells) in enumerate(ctx.window.places(x.shape[2], x.shape[3])):
+            to_x[..., *cells].addcmul_(weights[:, :, place, *out], grad[..., *out])
+            product = x[..., *cells] * grad[..., *out]
+            to_weights[:, :, place, *out] = product.sum(1, keepdim=True) if weights.shape[1] == 1 else product
+        return to_x, to_weights, None
 
 
 def softmax_pool(x: Tensor, scores: Tensor, alpha: Tensor | float, window: Window) -> Tensor:

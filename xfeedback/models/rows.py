@@ -11,8 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from xfeedback.models.lap import LAP, Window
+from xfeedback.models.lap import LAP
 from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.window import Window
 
 Row = Literal["lap", "avg", "max", "strided", "softpool", "lip", "cbam", "abn"]
 MANY_CLASSES = 40

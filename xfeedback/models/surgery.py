@@ -15,10 +15,10 @@ from xfeedback.errors import UserError
 from xfeedback.models.blocks import PadShortcut
 from xfeedback.models.functional_pools import functional_pools
 from xfeedback.models.inception_blocks import with_pool_modules
-from xfeedback.models.lap import Window
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.rows import AttentionBranch, Row, RowOptions, build_pool
 from xfeedback.models.running import mode, tapped
+from xfeedback.models.window import Window
 
 SiteKind = Literal["stem", "pool", "stride", "shortcut", "global"]
 Preset = Literal["full", "minimal", "no_global", "strides", "none"]
