@@ -116,8 +116,9 @@ class CellAttentionLstm(nn.Module):
 def attended(x: Tensor, scores: Tensor) -> Tensor:
     """Return for each step the steps up to it, averaged with softmax weights, and averaged over the hops.
 
-    Running sums take the place of a T x T matrix of weights. They are float64, so that exp(score - largest score) does
-    not vanish where a later step has a much larger score.
+    The hops' weights of step u for step t, e_u / (e_1 + ... + e_t), are added up before they meet x, so that no tensor
+    has a hop and two times. They are float64: exp(score - largest score) must not vanish where a later step has a much
+    larger score.
 
     Args:
         x: ``(B, T, F)``.
@@ -127,9 +128,9 @@ def attended(x: Tensor, scores: Tensor) -> Tensor:
         ``(B, T, F)``, in the type of ``x``.
     """
     wide = scores.double()
-    weights = (wide - wide.detach().amax(1, keepdim=True)).exp()
-    sums = (weights[..., None] * x.double()[:, :, None]).cumsum(1)
-    return (sums / weights.cumsum(1)[..., None]).mean(2).to(x.dtype)
+    sizes = (wide - wide.detach().amax(1, keepdim=True)).exp()
+    weights = (sizes.cumsum(1).reciprocal() @ sizes.transpose(1, 2)).tril() / scores.shape[2]
+    return weights.to(x.dtype) @ x
 
 
 def build(config: LstmConfig | CellAttentionConfig, in_shape: InShape, n_classes: int) -> nn.Module:
