@@ -1,6 +1,7 @@
 """``model=huggingface`` on a tiny BERT and a tiny RoBERTa with random weights, written here; nothing is downloaded."""
 
 import json
+import sys
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from tests.methods.test_saliency_guided import feedback, step_of
 from xfeedback import data, models
 from xfeedback.data.decoy import DecoyConfig
+from xfeedback.data.hf_tokeniser import load
 from xfeedback.data.text import SEPARATOR
 from xfeedback.errors import UserError
 
@@ -16,10 +18,6 @@ WORDS = ["a", "good", "bad", "film", "##s", "is", "un", "##kind", "."]
 
 
 def test_without_transformers_it_says_what_to_install(monkeypatch):
-    import sys
-
-    from xfeedback.data.hf_tokeniser import load
-
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match="hf:/no/such/folder needs the package transformers: pip install transformers"):
         load("/no/such/folder")
@@ -147,6 +145,18 @@ def test_texts_too_long_for_the_encoder_are_refused(bert, tmp_path):
         UserError, match=r"does not take texts of 30 tokens and 2 special ones: lower dataset.max_length"
     ):
         network(found, bert)
+
+
+def test_more_ids_than_embeddings_are_refused(bert, tmp_path):
+    import transformers
+
+    transformers.AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    transformers.BertModel(transformers.BertConfig(vocab_size=10, **sizes)).save_pretrained(tmp_path)
+    config = models.config_class("huggingface")(path=str(tmp_path))
+    vocabulary = load(str(tmp_path)).vocabulary
+    with pytest.raises(UserError, match="has 10 embeddings, and its tokeniser has ids up to 13"):
+        models.build(config, (5,), 2, 0, kind="text", vocabulary=vocabulary)
 
 
 def test_roberta_with_its_own_numbers_of_special_tokens(tmp_path):

@@ -86,7 +86,11 @@ def build(
     last = int(tokeniser.inner.sep_token_id)
     first = tokeniser.inner.cls_token_id
     ends = last if first is None else int(first), last
-    network = HuggingFaceNetwork(_encoder(config), torch.tensor(tokeniser.ids), ends, n_classes, config.dropout)
+    encoder = _encoder(config)
+    known = cast(Any, encoder).get_input_embeddings().weight.shape[0]
+    if max(tokeniser.ids) >= known:
+        raise UserError(f"{config.path} has {known} embeddings, and its tokeniser has ids up to {max(tokeniser.ids)}")
+    network = HuggingFaceNetwork(encoder, torch.tensor(tokeniser.ids), ends, n_classes, config.dropout)
     try:
         with torch.no_grad():
             network(torch.ones(1, *in_shape, dtype=torch.long))
@@ -98,8 +102,9 @@ def build(
 
 
 def _encoder(config: HuggingFaceConfig) -> nn.Module:
-    from transformers import AutoConfig, AutoModel  # type: ignore[import-not-found]
+    from transformers import AutoConfig, AutoModel, utils  # type: ignore[import-not-found]
 
+    utils.logging.disable_progress_bar()  # it would break into the bar of the training
     try:
         options = AutoConfig.from_pretrained(config.path)
         if options.is_encoder_decoder:
