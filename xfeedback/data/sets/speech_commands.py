@@ -183,20 +183,18 @@ def _with_extras(
     everything: features.Clips,
     noises: Sequence[NDArray],
 ) -> features.Clips:
-    """Add ``_silence_`` and ``_unknown_``, drawn from the split's own clips; silence has indices beyond all clips and
-    the group -1.
-    """  # noqa: D205
+    """Add ``_silence_`` and ``_unknown_``, drawn from the split's own clips; silence has numbers beyond all clips'."""
     count, size = round(config.extra_share * len(commands.y)), len(everything.y)
     rng = np.random.default_rng([SPLIT_SEED, len(rows), rows[0]])
     others = np.array(rows)[everything.y[rows] < 0]
     unknown = _take(everything, np.sort(rng.permutation(others)[:count]))
     silence = np.stack([_silence(config, noises, rng) for _ in range(count)])
-    first = size + rows[0] * size
+    numbers = size + rows[0] * size + np.arange(count)
     return features.Clips(
         waves=np.concatenate([commands.waves, silence, unknown.waves]),
         y=np.concatenate([commands.y, np.full(count, len(COMMANDS)), np.full(len(unknown.y), len(COMMANDS) + 1)]),
-        index=np.concatenate([commands.index, first + np.arange(count), unknown.index]),
-        group=np.concatenate([_voices(commands), np.full(count, -1), _voices(unknown)]),
+        index=np.concatenate([commands.index, numbers, unknown.index]),
+        group=np.concatenate([_voices(commands), numbers, _voices(unknown)]),
     )
 
 
