@@ -7,16 +7,19 @@ from scipy.ndimage import distance_transform_edt
 
 from tests.engine.small import small_spec
 from xfeedback import models
+from xfeedback.engine.calibrate import calibration
 from xfeedback.engine.evaluate import accuracies, evaluate, explanations, predictions
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.run import load_task
 from xfeedback.engine.shown import picture_arrays, shown_rows
 from xfeedback.explain import grad_cam
+from xfeedback.models.running import mode
 from xfeedback.types import Batch
 
 CPU = torch.device("cpu")
 VIEWS = ("random", "clean", "conflict", "correlated")
+CALIBRATION = tuple(f"calibration/{name}" for name in ("ece", "ece_mass", "brier", "nll"))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_every_view_is_scored_as_a_loop_would(task, network):
     config = EvaluationConfig(batch_size=7, explained=0, pictures=0)
     metrics = evaluate(network, task, config, CPU).metrics
     beside = {"acc/worst_group", "acc/reliance", "explanation/decoy_effect"}
-    assert set(metrics) - beside == {f"acc/{view}" for view in VIEWS}
+    assert set(metrics) - beside - set(CALIBRATION) == {f"acc/{view}" for view in VIEWS}
     assert network.training
     network.eval()
     for view, loader in task.test_loaders(1, CPU).items():
@@ -169,7 +172,33 @@ def test_the_order_of_explainers_decides_the_headline(task, network):
 def test_without_annotations_nothing_is_said_about_them(tmp_path, network):
     task = load_task(small_spec(tmp_path, decoy={"name": "none"}))
     found = evaluate(network, task, EvaluationConfig(pictures=2), CPU)
-    assert set(found.metrics) <= {"acc/test", "acc/worst_group"}
+    assert set(found.metrics) <= {"acc/test", "acc/worst_group", *CALIBRATION}
+
+
+def test_calibration_is_that_of_the_headline_with_a_temperature_from_validation(task, network):
+    """Here the test set validates, its second view being the first validation view."""
+    config = EvaluationConfig(batch_size=7, explained=0, pictures=0)
+    alone = evaluate(network, task, config, CPU)
+    assert set(CALIBRATION) <= set(alone.metrics)
+    assert not any(name.endswith("_scaled") for name in alone.metrics)
+    y = task.test.y
+    with torch.no_grad(), mode(network, training=False):
+        logits = torch.cat([network(b.x) for b in task.test_loaders(50, CPU)["random"]])
+        expected = calibration(logits, y, (logits, y))
+    assert alone.metrics["calibration/ece"] == pytest.approx(expected.metrics["calibration/ece"], rel=1e-4)
+    found = evaluate(network, replace(task, val=task.test, _resident={}), config, CPU)
+    assert found.metrics["calibration/temperature"] == pytest.approx(
+        expected.metrics["calibration/temperature"], rel=1e-3
+    )
+    assert found.metrics["calibration/nll_scaled"] == pytest.approx(
+        expected.metrics["calibration/nll_scaled"], rel=1e-4
+    )
+    assert found.reliability["scaled"]["count"] == expected.reliability["scaled"]["count"]
+
+
+def test_without_annotations_pictures_have_no_masks(tmp_path, network):
+    task = load_task(small_spec(tmp_path, decoy={"name": "none"}))
+    found = evaluate(network, task, EvaluationConfig(pictures=2), CPU)
     assert set(found.pictures) == {"images", "label", "prediction", "index", "map/grad_cam", "map/gradient"}
 
 

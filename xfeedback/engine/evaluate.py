@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from xfeedback.data.device import DeviceLoader
 from xfeedback.data.task import Split, Task
+from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.faithfulness import arranged, faithfulness
 from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
@@ -36,12 +38,14 @@ class Evaluation:
         pictures: arrays of ``explanations.npz``; empty when none were asked for.
         notes: what could not be measured and why.
         curves: of faithfulness by name, one value a level.
+        reliability: bins of confidence, as in :class:`~xfeedback.engine.calibrate.Calibration`.
     """
 
     metrics: dict[str, float]
     pictures: dict[str, NDArray]
     notes: tuple[str, ...] = ()
     curves: Mapping[str, list[float]] = field(default_factory=dict)
+    reliability: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
 
 
 def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: torch.device) -> Evaluation:
@@ -50,7 +54,9 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
     headline = next(iter(views.values()))
     pictures, notes, curves = {}, (), {}
     with mode(network, training=False):
-        metrics = accuracies({view: predictions(network, loader) for view, loader in views.items()}, task)
+        logits = {view: predictions(network, loader) for view, loader in views.items()}
+        trusted = _calibration(network, task, next(iter(logits.values())), config, device)
+        metrics = accuracies(logits, task) | trusted.metrics
         if config.explained or config.pictures or config.faithfulness:
             explained, config, notes = explanations(network, task, config, headline)
             marked = marked_share(task.val or task.train) if task.kind == "text" else None
@@ -59,7 +65,23 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
             if config.faithfulness:
                 found = faithfulness(explained, headline, config)
                 metrics, curves, notes = metrics | dict(found.metrics), found.curves, (*notes, *found.notes)
-    return Evaluation(metrics=metrics, pictures=pictures, notes=tuple(dict.fromkeys(notes)), curves=curves)
+    return Evaluation(
+        metrics=metrics,
+        pictures=pictures,
+        notes=tuple(dict.fromkeys(notes)),
+        curves=curves,
+        reliability=trusted.reliability,
+    )
+
+
+def _calibration(
+    network: nn.Module, task: Task, logits: Tensor, config: EvaluationConfig, device: torch.device
+) -> Calibration:
+    """Measure calibration on the headline view; the temperature is fitted on the first validation view."""
+    loaders = list(task.val_loaders(config.batch_size, device).values())
+    if task.val is None or not loaders:
+        return calibration(logits, task.test.y, None)
+    return calibration(logits, task.test.y, (predictions(network, loaders[0]), task.val.y))
 
 
 def marked_share(split: Split) -> float | None:

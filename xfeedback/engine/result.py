@@ -41,6 +41,7 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
         "resumed": bool(trained.notes),
         "notes": [*spec.notices, *module.notes, *trained.notes, *evaluation.notes],
         **({"curves": dict(evaluation.curves)} if evaluation.curves else {}),
+        "reliability": {name: dict(bins) for name, bins in evaluation.reliability.items()},
         "weights_sha256": weights,
     }
 

@@ -26,6 +26,7 @@ _TITLES = {
     "acc/worst_group": "Worst group",
     "acc/reliance": "Reliance on decoys",
     "continual/average_accuracy": "Average accuracy over the phases' tests",
+    "continual/val_average_accuracy": "Average accuracy over the phases' validation sets",
     "continual/forgetting": "Forgetting",
     "continual/backward_transfer": "Backward transfer",
     "continual/forward_transfer": "Forward transfer",
@@ -56,6 +57,15 @@ _TITLES = {
     "faithfulness/aupr": "Area under precision and recall",
     "faithfulness/diff_aup": "AUP above random maps",
     "faithfulness/diff_aur": "AUR above random maps",
+    "calibration/ece": "Calibration error",
+    "calibration/ece_mass": "Calibration error, bins of equal mass",
+    "calibration/brier": "Brier score",
+    "calibration/nll": "Log loss",
+    "calibration/ece_scaled": "Calibration error, after temperature scaling",
+    "calibration/ece_mass_scaled": "Calibration error, bins of equal mass, after temperature scaling",
+    "calibration/brier_scaled": "Brier score, after temperature scaling",
+    "calibration/nll_scaled": "Log loss, after temperature scaling",
+    "calibration/temperature": "Temperature",
     STEP_RATIO: "Relative step time",
     STEP_TIME: "Step time",
 }
@@ -98,6 +108,15 @@ _SHORT = {
     "faithfulness/aupr": "AUPR",
     "faithfulness/diff_aup": "Diff(AUP)",
     "faithfulness/diff_aur": "Diff(AUR)",
+    "calibration/ece": "ECE",
+    "calibration/ece_mass": "ECE mass",
+    "calibration/brier": "Brier",
+    "calibration/nll": "NLL",
+    "calibration/ece_scaled": "ECE at T",
+    "calibration/ece_mass_scaled": "ECE mass at T",
+    "calibration/brier_scaled": "Brier at T",
+    "calibration/nll_scaled": "NLL at T",
+    "calibration/temperature": "T",
     STEP_RATIO: "cost",
 }
 _ORDER = [
@@ -131,6 +150,15 @@ _ORDER = [
     "faithfulness/drop_area",
     "faithfulness/drop_gain",
     "faithfulness/",
+    "calibration/ece",
+    "calibration/ece_mass",
+    "calibration/brier",
+    "calibration/nll",
+    "calibration/ece_scaled",
+    "calibration/ece_mass_scaled",
+    "calibration/brier_scaled",
+    "calibration/nll_scaled",
+    "calibration/",
     "cost/step_ratio",
     "cost/step_ms",
     "cost/",
@@ -153,12 +181,13 @@ _SHARES = ("drop_area", "drop_gain", "road", "deletion", "insertion")
 """Scores of faithfulness in percent; the others lie between 0 and 1."""
 _HIGHER = (
     "acc/",
-    *(f"continual/{name}" for name in ("average_accuracy", "backward_transfer", "forward_transfer")),
+    *(f"continual/{name}" for name in ("average_accuracy", "val_average", "backward_transfer", "forward_transfer")),
     *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")),
     *(f"faithfulness/{name}" for name in ("drop_gain", "road", "insertion", "comprehensiveness", "au", "diff_")),
 )
 _LOWER = (
-    *("cost/", "ece", "nll", "brier", "mce", "calibration/", "continual/forgetting", "acc/reliance"),
+    *("cost/", "continual/forgetting", "acc/reliance"),
+    *(f"calibration/{name}" for name in ("ece", "brier", "nll")),
     *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
     *(f"faithfulness/{name}" for name in ("drop_area", "road_morf", "deletion", "sufficiency")),
 )
@@ -185,7 +214,7 @@ class Metric:
     @property
     def digits(self) -> int:
         """Decimals shown in tables for people; good distances are small parts of the diagonal, areas below 1."""
-        if self.name.startswith("faithfulness/") and not self.unit:
+        if self.name.startswith(("faithfulness/", "calibration/")) and not self.unit:
             return 3
         return 1 if self.unit == "%" and not self.name.startswith("explanation/mnd") else 2
 
@@ -243,5 +272,5 @@ def _unit(name: str) -> str:
         return "×"
     if name.endswith("_ms"):
         return "ms"
-    shares = ("acc/", "continual/", "explanation/", *(f"faithfulness/{score}" for score in _SHARES))
+    shares = ("acc/", "continual/", "explanation/", "calibration/ece", *(f"faithfulness/{score}" for score in _SHARES))
     return "%" if name.startswith(shares) else ""
