@@ -65,12 +65,12 @@ def test_gradient_shap_of_a_linear_network_is_known():
 def test_gradient_shap_goes_to_captums_with_many_draws():
     network = net()
     baselines = torch.randn(3, *X.shape[1:], dtype=X.dtype, generator=generator(5))
-    rows = torch.randint(3, (3000, 4), generator=generator(6))
+    rows = torch.randint(3, (500, 4), generator=generator(6))
     ours = gradient_shap(network, X, Y, baselines[rows], generator(7), sd=0.09)
     torch.manual_seed(0)
-    theirs = GradientShap(network).attribute(X, baselines, n_samples=3000, stdevs=0.09, target=Y)
+    theirs = GradientShap(network).attribute(X, baselines, n_samples=500, stdevs=0.09, target=Y)
     size = theirs.abs().mean()
-    assert (ours - theirs).abs().mean() < 0.05 * size
+    assert (ours - theirs).abs().mean() < 0.12 * size
 
 
 def chain(*layers: nn.Module) -> nn.Module:
@@ -101,7 +101,11 @@ def test_captum_loses_the_pooling_beside_a_nonlinear_layer():
     assert gap(net(), X, Y, BASELINE, theirs) > 0.1
 
 
-@pytest.mark.parametrize("network", [net(), chain(nn.ReLU(), nn.MaxPool2d(3, 1))], ids=["pooling", "overlapping"])
+@pytest.mark.parametrize(
+    "network",
+    [net(), chain(nn.ReLU(), nn.MaxPool2d(3, 1)), chain(nn.ReLU(), nn.AdaptiveMaxPool2d(1))],
+    ids=["pooling", "overlapping", "global"],
+)
 def test_deeplift_adds_up_and_leaves_the_network_as_it_was(network):
     parts = deeplift(network, X, Y, BASELINE)
     assert gap(network, X, Y, BASELINE, parts) <= 1e-9

@@ -19,9 +19,22 @@ from xfeedback.explain.outputs import explained_output
 
 ELEMENTWISE = (nn.ReLU, nn.ELU, nn.GELU, nn.SiLU, nn.LeakyReLU, nn.Softplus, nn.Sigmoid, nn.Tanh)
 POOLS = {nn.MaxPool1d: F.max_pool1d, nn.MaxPool2d: F.max_pool2d, nn.MaxPool3d: F.max_pool3d}
-RULED = (*ELEMENTWISE, *POOLS)
+ADAPTIVE = {nn.AdaptiveMaxPool1d: F.adaptive_max_pool1d, nn.AdaptiveMaxPool2d: F.adaptive_max_pool2d}
+RULED = (*ELEMENTWISE, *POOLS, *ADAPTIVE)
 """Nonlinear layers that have a rule."""
-_FUNCTIONS = ("relu", "relu_", "leaky_relu", "elu", "gelu", "silu", "max_pool1d", "max_pool2d", "max_pool3d")
+_FUNCTIONS = (
+    "relu",
+    "relu_",
+    "leaky_relu",
+    "elu",
+    "gelu",
+    "silu",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+)
 COMPLETE = 1e-3
 """Largest gap, relative to the rise of the logits, at which the parts still count as adding up."""
 _SMALL = 1e-7
@@ -83,6 +96,9 @@ def _sloped(value: Tensor, *terms: tuple[Tensor, Tensor]) -> Tensor:
 
 def _largest(layer: nn.Module, x: Tensor) -> Tensor:
     """Places of each window's largest value in the flattened map, ``(B, C, windows)``."""
+    for kind, adaptive in ADAPTIVE.items():
+        if isinstance(layer, kind):
+            return adaptive(x.detach(), layer.output_size, return_indices=True)[1].flatten(2)  # type: ignore[arg-type]
     pool = next(function for kind, function in POOLS.items() if isinstance(layer, kind))
     options = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation", "ceil_mode")}
     return pool(x.detach(), **options, return_indices=True)[1].flatten(2)
