@@ -31,6 +31,7 @@ class Run:
         cell: identifies the configuration without its seed; empty when the folder does not say.
         metrics: final metrics by name, accuracies in percent; empty unless done.
         matrices: of incremental training, accuracy on each test after each phase, as in ``result.json``; else empty.
+        reliability: bins of confidence, as in ``result.json``; else empty.
         reason: why it failed, or None.
         stamps: what makes the numbers special, e.g. ``subset``.
         provenance: content of ``provenance.json``, empty when there is none.
@@ -46,6 +47,7 @@ class Run:
     status: Status
     metrics: Mapping[str, float] = field(default_factory=dict)
     matrices: Mapping[str, Any] = field(default_factory=dict)
+    reliability: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -164,6 +166,7 @@ def _read(folder: Path, warnings: list[str]) -> Run | None:
         status=status,
         metrics=_numbers(record.get("metrics"), folder, warnings) if status == "done" else {},
         matrices=found if isinstance(found := record.get("matrices"), Mapping) else {},
+        reliability=found if isinstance(found := record.get("reliability"), Mapping) else {},
         reason=reason,
         stamps=_texts(stamps),
         notes=_texts(record.get("notes") or ()),

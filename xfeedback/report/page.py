@@ -10,6 +10,7 @@ from xfeedback.report.heatmaps import RAMP_CSS, grid
 from xfeedback.report.metrics import describe
 from xfeedback.report.phases import matrices, phase_curves
 from xfeedback.report.plots import curve_keys, curves, points
+from xfeedback.report.reliability import diagrams
 from xfeedback.report.rows import Comparison, Group
 from xfeedback.report.sections import missing, options, provenance, results
 from xfeedback.report.svg import tag
@@ -105,6 +106,7 @@ def _group(group: Group, evidence: Evidence, comparison: Comparison, slots: Mapp
         _section("Every seed", _legend(group, slots, "points") + _points(group, slots)),
         _section("Learning curves", _curves(group, evidence, slots)),
         _section("Phases", _incremental(group, slots)),
+        _section("Calibration", _reliability(group, slots)),
         _section("Where the models look", _maps(evidence, slots, f"g{number}")),
         _section("What differs between the rows", options(group)),
         _section("Where every number comes from", provenance(group)),
@@ -171,6 +173,16 @@ def _incremental(group: Group, slots: Mapping[str, int]) -> str:
     )
     panel = tag("div", _panel("test accuracy after each phase", drawn), class_="panels")
     return _legend(group, slots, "curves") + panel + _note(words) + matrices(group, slots)
+
+
+def _reliability(group: Group, slots: Mapping[str, int]) -> str:
+    drawn = diagrams(group, slots)
+    words = (
+        "Predictions of the headline test view by their confidence, all seeds together: the share that is right, with "
+        "a 95 % interval, beside the mean confidence (a line across the bar); below, how many there are. On the "
+        "dashed line probabilities can be believed."
+    )
+    return drawn + _note(words) if drawn else ""
 
 
 def _panel(name: str, drawing: str) -> str:
