@@ -58,6 +58,7 @@ class Phases:
         count: how many phases there are.
         tests: what the network is tested on between phases: for ``classes`` the test samples of each phase's classes,
             for ``portions`` the whole test set, for ``mistakes`` each slice of the pool.
+        val_tests: the same in the validation set, whole but for ``classes``; empty without one.
     """
 
     def __init__(self, config: PhasesConfig, task: Task) -> None:
@@ -70,18 +71,17 @@ class Phases:
         self._slices: list[Tensor] = []
         if config.name == "mistakes" and task.pool is not None:
             self._slices = [torch.from_numpy(rows) for rows in slices(len(task.pool), config)]
-        self.tests = self._tests()
+        sliced = tuple(Test(rows=rows, learned=k) for k, rows in enumerate(self._slices, 1))
+        self.tests = sliced or self._tests_in(task.test)
+        self.val_tests = () if task.val is None else self._tests_in(task.val)
 
-    def _tests(self) -> tuple[Test, ...]:
-        if self._chunks:
-            own = self.config.outputs == "per_phase"
-            return tuple(
-                Test(rows=_rows_of(self.task.test, chunk), learned=k, classes=tuple(chunk) if own else None)
-                for k, chunk in enumerate(self._chunks)
-            )
-        if self._slices:
-            return tuple(Test(rows=rows, learned=k) for k, rows in enumerate(self._slices, 1))
-        return (Test(rows=torch.arange(len(self.task.test)), learned=0),)
+    def _tests_in(self, split: Split) -> tuple[Test, ...]:
+        own = self.config.outputs == "per_phase"
+        found = tuple(
+            Test(rows=_rows_of(split, chunk), learned=k, classes=tuple(chunk) if own else None)
+            for k, chunk in enumerate(self._chunks)
+        )
+        return found or (Test(rows=torch.arange(len(split)), learned=0),)
 
     def classes(self, number: int) -> tuple[int, ...] | None:
         """Return the classes that compete in a phase, or None: all."""

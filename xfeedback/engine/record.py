@@ -26,6 +26,7 @@ class Record:
         initial: accuracy on each test before any training.
         accuracy, mistakes: a row for each phase that is over, a column for each test.
         whole: accuracy on the whole test set after each phase that is over.
+        val: accuracy on each test in the validation set, a row for each phase that is over.
         log: what each phase that is over was like.
         steps, epochs: of all phases that are over.
         optimiser: the optimiser's state at the end of the last phase that is over; empty when it is not kept.
@@ -38,6 +39,7 @@ class Record:
     accuracy: list[list[float]] = field(default_factory=list)
     mistakes: list[list[int]] = field(default_factory=list)
     whole: list[float] = field(default_factory=list)
+    val: list[list[float]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     epochs: int = 0
@@ -58,6 +60,7 @@ class Record:
         self.accuracy.append(found.accuracy)
         self.mistakes.append(found.mistakes)
         self.whole.append(found.whole)
+        self.val.append(found.val)
 
     def result(self, phases: Phases) -> dict[str, Any]:
         """Return metrics, matrices and the list of phases for ``result.json``."""
@@ -68,8 +71,11 @@ class Record:
             "backward_transfer": continual.backward_transfer(self.accuracy, learned),
             "forward_transfer": continual.forward_transfer(self.accuracy, learned, self.initial),
         }
+        if phases.val_tests:
+            found["val_average_accuracy"] = continual.average_accuracy(self.val)
         metrics = {f"continual/{name}": value for name, value in found.items() if value is not None}
         matrices: dict[str, Any] = {"accuracy": self.accuracy, "initial": self.initial, "learned": learned}
+        matrices |= {"val_accuracy": self.val} if phases.val_tests else {}
         if phases.config.name == "mistakes":
             matrices["mistakes"] = self.mistakes
             matrices["mistakes_forgotten"] = continual.mistakes_forgotten(self.mistakes, learned)

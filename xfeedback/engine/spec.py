@@ -81,7 +81,7 @@ class RunSpec:
                 f"method={spec.method} needs annotations and dataset={spec.dataset.name} with decoy=none has none. "
                 f"{ways}(dataset.annotation.object_mask=file), or choose method=plain or saliency_guided."
             )
-        spec = spec._told_truth()
+        spec = spec._told_truth()._without_idle_consolidation()
         return replace(spec, notices=(*spec.notices, *spec._idle_feedbacks()))
 
     def _refuse_phases(self) -> None:
@@ -116,6 +116,12 @@ class RunSpec:
         notice = f"{self.method} reads no annotations: dataset.{', dataset.'.join(annotation.stamps)} changes nothing"
         dataset = replace(self.dataset, annotation=annotation.untouched())
         return replace(self, dataset=dataset, notices=(*self.notices, notice))
+
+    def _without_idle_consolidation(self) -> Self:
+        """Leave EWC out where lambda is 0: the run is the same as without it."""
+        if self.continual is None or self.continual.weight > 0:
+            return self
+        return replace(self, continual=None)
 
     def _idle_feedbacks(self) -> Iterator[str]:
         if self.continual is not None and self.phases.count == 1:
