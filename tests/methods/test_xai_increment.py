@@ -299,6 +299,12 @@ def test_options_are_checked():
             XaiIncrementConfig(**wrong)
 
 
+def test_warm_up_that_never_ends_is_said_of_ordinary_training_only(tmp_path):
+    parts = {"method": {"xai_increment": {"warmup_epochs": 2}}, "decoy": {"name": "none"}}
+    assert "warm-up epochs" in small_spec(tmp_path, **parts).notices[0]
+    assert not small_spec(tmp_path, phases=PHASES, **parts).notices
+
+
 def test_it_is_a_lightning_module_of_its_own():
     host = XaiIncrement(tiny.network(), segments="grid", grid=(2, 2), warmup_epochs=0)
     tiny.trained(host, epochs=1)

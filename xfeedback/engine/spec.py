@@ -128,7 +128,8 @@ class RunSpec:
             own = f"continual={self.continual.name}"
             yield f"{own} acts from the second phase on, and phases={self.phases.name} has one"
         for name, config in self.methods.items():
-            if 0 < config.warmup_epochs >= self.trainer.max_epochs:
+            waits = self.phases.count == 1 or config.warms_up_in_phases
+            if waits and 0 < config.warmup_epochs >= self.trainer.max_epochs:
                 yield (
                     f"{name} would act after {config.warmup_epochs} warm-up epochs, and there are only "
                     f"{self.trainer.max_epochs}: this trains as plain (method.{name}.warmup_epochs=0 makes it act)"

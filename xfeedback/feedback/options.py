@@ -1,7 +1,7 @@
 """Options of feedbacks and optimisers. Light: importing this module imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from xfeedback.config import require
 
@@ -13,8 +13,10 @@ class FeedbackConfig:
     Attributes:
         warmup_epochs: epochs of plain training before the feedback acts.
         ramp_epochs: epochs over which its strength then rises linearly to full.
+        warms_up_in_phases: whether warm-up holds where there is more than one phase; no option.
     """
 
+    warms_up_in_phases: ClassVar[bool] = True
     warmup_epochs: int = 0
     ramp_epochs: int = 0
 

@@ -63,6 +63,7 @@ class XaiIncrementConfig(FeedbackConfig):
         warmup_epochs: ordinary training: plain epochs before the first computation. Phases need none.
     """
 
+    warms_up_in_phases: ClassVar[bool] = False
     variant: Literal["clean", "paper"] = "clean"
     scale: float = 1.0
     mode: Mode = "lime"
