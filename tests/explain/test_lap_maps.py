@@ -13,6 +13,7 @@ from xfeedback.explain.lap_maps import METHODS, Recorded, enlarged_mass, flow_ma
 from xfeedback.explain.scored import Explained
 from xfeedback.models.lap import LAP, SiteMaps, sites, window_weights
 from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.rows import SOFTPOOL
 from xfeedback.models.surgery import extend
 from xfeedback.models.window import Window
 
@@ -73,7 +74,7 @@ def test_one_hot_weights_lead_to_one_pixel():
     last = SiteMaps(scores=coarse, weights=window_weights(coarse, 1e3, None), window=None)
     chain = [Recorded(name="a", shortcut=False, maps=first), Recorded(name="b", shortcut=False, maps=last)]
     for start in ("global_weights", "class_score"):
-        flow = flow_map(chain, torch.tensor([0]), start=start, path="main")
+        flow = flow_map(chain, torch.tensor([0]), 1, start=start, path="main")
         assert flow.nonzero().tolist() == [[0, 3, 1]]
         assert flow.sum() == pytest.approx(1)
 
@@ -119,7 +120,7 @@ def test_first_cells_lead_to_the_grid_of_the_strides(network):
     extend(chosen, "strides", example=X[:1])
     choose_first(chosen)
     sitemaps, _ = recorded(chosen.eval(), X)
-    flow = flow_map(sitemaps, torch.zeros(2, dtype=torch.long), start="global_weights", path="main")
+    flow = flow_map(sitemaps, torch.zeros(2, dtype=torch.long), 4, start="global_weights", path="main")
     assert flow.shape == (2, 16, 12)
     rows, columns = flow[0].nonzero().T.unique(dim=1)
     assert set(rows.tolist()) == {0, 8}
@@ -142,6 +143,14 @@ def test_one_score_map_serves_all_classes():
     torch.testing.assert_close(
         lap_map(network, X, "last", target=torch.tensor([0, 1])),
         lap_map(network, X, "last", target=torch.tensor([7, 8])),
+    )
+
+
+def test_scores_of_channels_belong_to_no_class():
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), LAP(4, SOFTPOOL), nn.Flatten(), nn.Linear(4, 4)).eval()
+    assert torch.equal(
+        lap_map(network, X, "last", target=torch.tensor([0, 1])),
+        lap_map(network, X, "last", target=torch.tensor([2, 3])),
     )
 
 

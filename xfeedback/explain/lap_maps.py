@@ -75,25 +75,27 @@ def lap_map(
     if not sites:
         raise ValueError(f"{type(network).__name__} has no attention pooling")
     chosen = logits.argmax(1) if target is None else target
-    size = (x.shape[2], x.shape[3])
+    size, n_classes = (x.shape[2], x.shape[3]), logits.shape[1]
     if method in ("flow", "flow_x_score"):
-        flow = enlarged_mass(flow_map(sites, chosen, start=start, path=path), size, upsample)
-        return flow if method == "flow" else flow * _pixels(class_scores(sites[0].maps, chosen), size, upsample)
-    scores = torch.stack([_pixels(class_scores(site.maps, chosen), size, upsample) for site in sites])
+        flow = enlarged_mass(flow_map(sites, chosen, n_classes, start=start, path=path), size, upsample)
+        return (
+            flow if method == "flow" else flow * _pixels(class_scores(sites[0].maps, chosen, n_classes), size, upsample)
+        )
+    scores = torch.stack([_pixels(class_scores(site.maps, chosen, n_classes), size, upsample) for site in sites])
     if method == "last":
         return scores[-1]
     return scores.mean(0) if method == "mean" else scores.clamp_min(EPS).log().mean(0).exp()
 
 
-def class_scores(maps: SiteMaps, target: Tensor) -> Tensor:
+def class_scores(maps: SiteMaps, target: Tensor, n_classes: int) -> Tensor:
     """Return S_c ``(B, h, w)``, at least 0: the class's map where there is one a class, else the mean of all."""
     scores = maps.scores
-    if scores.shape[1] > 1 and int(target.max()) < scores.shape[1]:
+    if scores.shape[1] == n_classes and not maps.per_channel:
         return scores.gather(1, target[:, None, None, None].expand(-1, 1, *scores.shape[2:]))[:, 0].clamp_min(0)
     return scores.mean(1).clamp_min(0)
 
 
-def flow_map(sites: Sequence[Recorded], target: Tensor, *, start: Start, path: Path) -> Tensor:
+def flow_map(sites: Sequence[Recorded], target: Tensor, n_classes: int, *, start: Start, path: Path) -> Tensor:
     """Return R of the first site's input ``(B, h, w)``, which sums to 1; equation (16).
 
     R^L are the weights of the last site; R^{l-1}_i = sum_{u: i in Omega_u} R^l_u w^l_ui; convolutions leave the grid.
@@ -101,16 +103,17 @@ def flow_map(sites: Sequence[Recorded], target: Tensor, *, start: Start, path: P
     Args:
         sites: in the order of the forward pass.
         target: class whose scores ``class_score`` starts from ``(B,)``.
+        n_classes: number of logits.
         start: weights of the last site, or its scores divided by their sum.
         path: which of a block's two sites; ``mean``: of both flows.
     """
     if path == "mean":
-        first, second = (flow_map(sites, target, start=start, path=one) for one in BOTH)
+        first, second = (flow_map(sites, target, n_classes, start=start, path=one) for one in BOTH)
         return (first + enlarged_mass(second, (first.shape[1], first.shape[2]))) / 2
     chain = _chain(sites, path)
     last = chain[-1].maps
     if start == "class_score":
-        scores = class_scores(last, target)
+        scores = class_scores(last, target, n_classes)
         flow = scores / scores.sum((1, 2), keepdim=True).clamp_min(EPS)
     else:
         whole = last.window is None

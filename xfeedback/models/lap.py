@@ -131,11 +131,13 @@ class SiteMaps:
         scores: S ``(B, K, H, W)``.
         weights: w ``(B, G, n, h, w)``.
         window: None for a global site.
+        per_channel: there is a score map for each channel.
     """
 
     scores: Tensor
     weights: Tensor
     window: Window | None
+    per_channel: bool = False
 
 
 class LAP(nn.Module):
@@ -183,8 +185,12 @@ class LAP(nn.Module):
             wide, s = widened(x), widened(scores.detach() if self.options.detach_scores else scores)
             y = self._pooled(wide, s)
             if self.sink is not None:
-                self.sink(SiteMaps(scores=widened(scores), weights=self._weights(s), window=self.window))
+                self.sink(self._maps(widened(scores), self._weights(s)))
         return (y + self.options.eps_out if self.options.eps_out else y).to(x.dtype)
+
+    def _maps(self, scores: Tensor, weights: Tensor) -> SiteMaps:
+        per_channel = self.options.merge == "channel"
+        return SiteMaps(scores=scores, weights=weights, window=self.window, per_channel=per_channel)
 
     def _pooled(self, x: Tensor, scores: Tensor) -> Tensor:
         options, window = self.options, self.window
