@@ -1,10 +1,11 @@
 """Train and compare: ``python run.py method=xbl dataset=cifar``, or with ``-m`` a whole comparison.
 
 ``python run.py --help`` lists the groups and choices. Exit codes: 0 done, 1 a run failed, 2 the request can't work,
-130 interrupted.
+75 stopped by a signal with its state saved, 130 interrupted.
 """
 
 import os
+import signal
 import sys
 import traceback
 from typing import NoReturn
@@ -15,6 +16,8 @@ os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to main(), whic
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
+from xfeedback.errors import Preempted  # noqa: E402
+
 
 @hydra.main(config_path="conf", config_name="config", version_base="1.3")
 def cell(config: DictConfig) -> int:
@@ -23,6 +26,8 @@ def cell(config: DictConfig) -> int:
 
     try:
         return run_cell(config)
+    except Preempted as stop:
+        _leave(stop)
     except Exception as error:  # noqa: BLE001 - Hydra would print all overrides before it lets an exception through
         _stop(error)
 
@@ -35,6 +40,14 @@ def main() -> None:
         _end("interrupted; the same command resumes where it stood", 130)
     except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it
         _stop(error)
+
+
+def _leave(stop: Preempted) -> NoReturn:
+    """End the process as whoever started it wants that: submitit's own handler queues the job anew."""
+    former = signal.getsignal(stop.signal_number)
+    if callable(former):
+        former(stop.signal_number, None)
+    _end(str(stop), stop.exit_code)
 
 
 def _stop(error: Exception) -> NoReturn:

@@ -3,6 +3,7 @@
 This module, `run.py` and the sweeper plugin are the only ones that import hydra or omegaconf.
 """
 
+import os
 import re
 import shlex
 import sys
@@ -11,20 +12,16 @@ from pathlib import Path
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
-from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xfeedback.config import from_mapping
+from xfeedback.engine.launch import ON_CLUSTER, QUEUED, SLURM, Launch, jobs_of, starter, submitted
 from xfeedback.errors import TrainingError, UserError, suggest
 
-QUEUED = "queued"
-"""The option that tells a job which queued cell to run; set by the sweeper alone."""
-SLURM = "submitit_slurm"
 HYDRA_ONLY = ("hydra", "sweep", QUEUED)
 NOT_A_CHOICE = "Config group override must be"
-Launch = Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]
 CONF = Path(__file__).parents[1] / "conf"
 
 
@@ -143,10 +140,13 @@ def _run_queued(path: Path) -> int:
         outcome = run_experiment(queued.spec)
     except Exception as error:  # noqa: BLE001 - the other cells go on
         outcome = refused(queued.spec, error)
-    if outcome.status == "failed" and queued.stop is not None:
+    failed = outcome.status == "failed"
+    if failed and queued.stop is not None:
         queued.stop.touch()
     console.ended(queued.spec, outcome)
-    return int(outcome.status == "failed")
+    if failed and ON_CLUSTER in os.environ:
+        raise SystemExit(TrainingError.exit_code)  # else the queue would list the job as completed
+    return int(failed)
 
 
 def cell_lines(arguments: Sequence[str]) -> list[list[str]]:
@@ -206,10 +206,11 @@ def run_sweep(
     if options.dry:
         console.dry(plan)
     elif options.detach:
-        console.submitted(submit(launch, _jobs(sweep.enqueue(plan, fail_fast=options.fail_fast))), plan)
+        handles = submitted(launch, jobs_of(sweep.enqueue(plan, fail_fast=options.fail_fast))) if plan.pending else []
+        console.submitted([handle.job_id for handle in handles], plan)
     else:
         alone = launcher == "basic"
-        stopped = sweep.run(plan, _starter(launch), one_by_one=alone, fail_fast=options.fail_fast)
+        stopped = sweep.run(plan, starter(launch, launcher), one_by_one=alone, fail_fast=options.fail_fast)
         _end(stopped, sweep.compare(plan))
 
 
@@ -219,49 +220,6 @@ def _end(stopped: Exception | None, failed: int) -> None:
         raise TrainingError(f"the sweep stopped early ({line}); the same command goes on where it stood") from stopped
     if failed:
         raise SystemExit(1)
-
-
-def _jobs(cells: Sequence[Path]) -> list[list[str]]:
-    """The overrides that make a job run a queued cell: whatever else is in ``conf/`` by then does not matter."""
-    return [[f"+{QUEUED}='{str(cell).replace(chr(39), chr(92) + chr(39))}'"] for cell in cells]
-
-
-def _starter(launch: Launch) -> Callable[[Sequence[Path]], Exception | None]:
-    """Run queued cells, which record their own failures; return what stopped the launcher, e.g. a killed worker."""
-
-    def start(cells: Sequence[Path]) -> Exception | None:
-        try:
-            for job in launch(_jobs(cells)):
-                _ = job.return_value
-        except Exception as error:  # noqa: BLE001 - what is finished is compared first
-            return error
-        return None
-
-    return start
-
-
-def submit(launch: Launch, jobs: Sequence[Sequence[str]]) -> list[str]:
-    """Submit jobs to the queue without waiting for them, and return their numbers."""
-    from submitit import AutoExecutor
-
-    class _Left(Exception):  # noqa: N818 - no error: the launcher is left before it waits
-        pass
-
-    numbers: list[str] = []
-    original = AutoExecutor.map_array
-
-    def leave(self: Any, *arguments: Any) -> Any:
-        numbers.extend(job.job_id for job in original(self, *arguments))
-        raise _Left
-
-    AutoExecutor.map_array = leave  # type: ignore[method-assign]
-    try:
-        launch(jobs)
-    except _Left:
-        return numbers
-    finally:
-        AutoExecutor.map_array = original  # type: ignore[method-assign]
-    return numbers
 
 
 def _refuse_processes(cell: Mapping[str, Any], launcher: str) -> None:

@@ -1,5 +1,6 @@
 """Errors that end a command with one clear line instead of a traceback."""
 
+import signal
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -14,6 +15,23 @@ class TrainingError(Exception):
     """A run failed after it had started: the message says where and why (exit code 1)."""
 
     exit_code = 1
+
+
+class Preempted(BaseException):
+    """Training was asked to stop by a signal, and its state is saved (exit code 75: the same command goes on).
+
+    No error, so that nothing swallows it on its way out.
+
+    Attributes:
+        signal_number: of the signal that asked.
+    """
+
+    exit_code = 75
+
+    def __init__(self, signal_number: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}; the same command goes on where it stood")
+        self.signal_number = signal_number
 
 
 class FeedbackWarning(UserWarning):

@@ -140,6 +140,7 @@ class DeviceLoader:
         self._augments = augment == "crop_flip" and seed is not None
         self.epoch = 0
         self._order: tuple[int, Tensor] | None = None
+        self._start = 0
 
     @property
     def sampler(self) -> Self:
@@ -160,8 +161,13 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
-        for step in range(len(self)):
+        start, self._start = self._start, 0
+        for step in range(start, len(self)):
             yield self.batch(epoch, step)
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first batches of the next pass: the rest of an epoch that was stopped inside."""
+        self._start = batches
 
     def order(self, epoch: int) -> Tensor:
         """Return the order of an epoch, ``(N,)`` int64: the same on every device and for every number of processes."""

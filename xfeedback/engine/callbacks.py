@@ -81,6 +81,7 @@ class History(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep only the epochs before the one that starts now."""
         del pl_module
+        self._started = time.perf_counter()
         if trainer.is_global_zero and self.path.exists():
             lines = self.path.read_text().splitlines()
             kept = [line for line in lines if _place_of(line) < (self.phase, trainer.current_epoch)]

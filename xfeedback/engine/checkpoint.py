@@ -73,9 +73,10 @@ class SaveForResume(Callback):
             drop_old(self.folder)
 
 
-def named(folder: Path, epochs: int) -> Path:
-    """Return the path of the checkpoint after so many epochs of the whole run."""
-    return folder / f"epoch-{epochs:06d}.ckpt"
+def named(folder: Path, epochs: int, steps: int = 0) -> Path:
+    """Return the path of the checkpoint after so many epochs of the whole run and steps of the next; names sort."""
+    inside = f"-step-{steps:08d}" if steps else ""
+    return folder / f"epoch-{epochs:06d}{inside}.ckpt"
 
 
 def drop_old(folder: Path) -> None:

@@ -17,6 +17,13 @@ WAIT = 2.0
 """Seconds between two looks at cells that another process is at work on."""
 
 
+class NotStarted(Exception):  # noqa: N818 - nothing went wrong with the cell
+    """A cell's turn did not come."""
+
+    def __str__(self) -> str:
+        return "not started: the sweep ended before its turn"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What a sweep will do.
@@ -135,10 +142,13 @@ def compare(plan: Plan) -> int:
     """
     from xfeedback import report
 
-    folders = [spec.folder for spec in plan.specs if RunFolder(spec).begun]
-    if folders:
+    folders = [RunFolder(spec) for spec in plan.specs]
+    if any(folder.begun for folder in folders):
+        for folder in folders:
+            if not folder.path.exists():
+                folder.fail(NotStarted(), str(NotStarted()))
         try:
-            report.show(report.compare(folders, plan.out))
+            report.show(report.compare([folder.path for folder in folders if folder.begun], plan.out))
         except OSError as error:
             raise unwritable(plan.out, error) from error
-    return sum(RunFolder(spec).result() is None for spec in plan.specs)
+    return sum(folder.result() is None for folder in folders)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 
 from xfeedback.data.task import Task
@@ -15,6 +16,7 @@ from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveFor
 from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.options import TrainerConfig
+from xfeedback.engine.preempt import StopOnSignal
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import UserError
 
@@ -95,6 +97,7 @@ def build_trainer(
     callbacks += [KeepBest(metric)] if metric else []
     callbacks += [History(folder.history, place.number, place.steps_before), RandomState(), *further]
     callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs, place.epochs_before)]
+    callbacks += [StopOnSignal(folder.checkpoints, place.epochs_before)]
     callbacks += [Progress(f"{spec.title} on {spec.label}, seed {spec.seed}{place.words}")] if config.progress else []
     if logger is not None:
         logger.steps_before = place.steps_before
@@ -109,7 +112,7 @@ def build_trainer(
         callbacks=callbacks,
         logger=logger or False,
         default_root_dir=folder.path,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *_cluster()],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -142,12 +145,18 @@ class Trained:
     continual: Mapping[str, Any] = field(default_factory=dict)
 
 
+def _cluster() -> list[SLURMEnvironment]:
+    """Inside a Slurm job: the environment without Lightning's own way to requeue, which would lose the sweep's."""
+    return [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else []
+
+
 def _quiet() -> None:
     for name in ("pytorch_lightning", "lightning_fabric", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
+    warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
     warnings.filterwarnings(
         "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
     )

@@ -28,3 +28,12 @@ class Meter:
         self._sums.clear()
         self._counts.clear()
         return means
+
+    def state(self) -> dict[str, tuple[Tensor, int]]:
+        """Return the sums and counts so far, by name."""
+        return {name: (total, self._counts[name]) for name, total in self._sums.items()}
+
+    def restore(self, state: Mapping[str, tuple[Tensor, int]]) -> None:
+        """Go on from sums and counts."""
+        self._sums = {name: total for name, (total, _) in state.items()}
+        self._counts = {name: count for name, (_, count) in state.items()}
