@@ -385,3 +385,16 @@ def test_each_channel_may_have_a_mask_of_its_own():
 @pytest.mark.parametrize("source", ["random", "random_cheap", "high", "init_frozen", "none", "low"])
 def test_controls_are_stamped(source):
     assert feedback(mask_source=source).stamps == (() if source == "low" else (f"control=mask_{source}",))
+
+
+@pytest.mark.parametrize("name", ["lstm", "tcn"])
+def test_a_softmax_before_cross_entropy_keeps_the_loss_up(name):
+    """As the released networks for series do: with two classes the loss can't fall below ln(1 + 1/e)."""
+    options = models.config_class(name)(name=name, output="softmax")
+    network = models.build(options, (50, 50), 2, 0, kind="series").eval()
+    with torch.no_grad():
+        network.head.weight.mul_(1e4)
+        logits = network(torch.rand(64, 50, 50, generator=torch.Generator().manual_seed(0)))
+    least = torch.nn.functional.cross_entropy(logits, logits.argmax(1), reduction="none")
+    assert float(least.min()) == pytest.approx(np.log(1 + 1 / np.e), abs=1e-6)
+    assert float(least.min()) >= 0.313262 - 1e-6

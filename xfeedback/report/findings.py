@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from xfeedback.report.controls import against_controls
 from xfeedback.report.metrics import Metric, describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import Summary, paired_difference, seeds_needed
@@ -34,7 +35,9 @@ def findings(group: Group, baseline: str) -> list[str]:
     sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
     alone = [row for row in others if row not in compared]
     sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
-    return [s for s in [*sentences, *_explanation_sentence(group, better), *_missing(group)] if s]
+    return [
+        s for s in [*sentences, *_explanation_sentence(group, better), *against_controls(group), *_missing(group)] if s
+    ]
 
 
 def _baseline_sentence(row: Row | None, name: str) -> str:
