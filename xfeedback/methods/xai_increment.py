@@ -195,7 +195,7 @@ class XaiIncrementFeedback(Feedback):
                 self._keep(self._measure(step.network, self._samples), where)
             weights = self._kept(step.batch.index)
         step.reports |= {f"{self.name}/{name}": value for name, value in self._figures().items()}
-        step.reports[f"{self.name}/weight"] = weights.mean()
+        step.reports[f"{self.name}/sample_weight"] = weights.mean()
         return (1 + self.strength(step.epoch) * (weights - 1)).to(step.losses.dtype)
 
     def _due(self, epoch: int) -> bool:
