@@ -7,6 +7,7 @@ from statistics import median
 from typing import Any
 
 from xfeedback import files
+from xfeedback.engine.equal_time import lengthened
 from xfeedback.engine.spec import RunSpec
 
 
@@ -63,4 +64,4 @@ def _judged(spec: RunSpec, finished: Sequence[Mapping[str, Any]]) -> float | Non
     who = (spec.label, spec.model.name, spec.method)
     alike = [run for run in finished if (run["dataset"], run["model"], run["method"]) == who and not run["resumed"]]
     per_epoch = [run["seconds"] / run["epochs"] for run in alike]
-    return median(per_epoch) * spec.trainer.max_epochs if per_epoch else None
+    return median(per_epoch) * lengthened(spec).trainer.max_epochs if per_epoch else None
