@@ -2,9 +2,9 @@
 
     python benchmarks/lime_speed.py [--network small|kws] [--masks 100 1000] [--clips 8] [--repeats 5] [--out FILE]
 
-One thread. The three take turns and medians are taken, so that a busy machine disturbs all alike. "Forwards" is the
-time inside the network's forward passes, which each calls in its own way: lime with ten images at a time (its default),
-captum with as many as we take (its default is one).
+One thread, CPU time. The three take turns and medians are taken, so that a busy machine disturbs all alike. "Forwards"
+is the time inside the network's forward passes, which each calls in its own way: lime with ten images at a time (its
+default), captum with as many as we take (its default is one).
 """
 
 import argparse
@@ -40,9 +40,9 @@ class Timed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits."""
-        start = time.perf_counter()
+        start = time.process_time()
         logits = self.network(x)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.process_time() - start
         return logits
 
 
@@ -129,9 +129,9 @@ def _in_turn(rows: Tensor) -> Callable[..., Tensor]:
 
 def measure(network: Timed, run: Callable[[], Any]) -> tuple[float, float]:
     """Return seconds of the whole and inside the network's forward passes."""
-    network.seconds, start = 0.0, time.perf_counter()
+    network.seconds, start = 0.0, time.process_time()
     run()
-    return time.perf_counter() - start, network.seconds
+    return time.process_time() - start, network.seconds
 
 
 def table(name: str, n: int, clips: int, repeats: int) -> list[str]:
