@@ -31,6 +31,11 @@ def summed(relevance: Tensor, granularity: Granularity, axis: int) -> Tensor:
     return relevance.sum(axes, keepdim=True)
 
 
+def some(marked: Tensor, granularity: Granularity, axis: int) -> Tensor:
+    """Return whether any element that shares a weight is marked, bool; axes as in :func:`summed`."""
+    return marked if granularity == "element" else summed(marked.long(), granularity, axis) > 0
+
+
 def weights(relevance: Tensor, select: Select, share: float, valid: Tensor | None = None) -> Tensor:
     """Return r of each sample; equation (3) for ``soft``.
 

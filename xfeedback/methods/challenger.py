@@ -27,6 +27,8 @@ from xfeedback.models.running import resting_statistics
 from xfeedback.models.stages import Trace, before, dropped_before, features_axis, noiseless, runs_once, stages, trace
 
 EPS = 1e-12
+REPORT_EVERY = 8
+"""Steps between two looks at what was changed, which cost some passes over the tensor."""
 
 
 class ChallengerFeedback(Feedback):
@@ -234,11 +236,12 @@ class ChallengerFeedback(Feedback):
         config, axis, valid = self.config, self._axes[place], self._valid(step, place, h)
         relevance = relevance if valid is None else relevance * valid
         r = challenging.summed(relevance, config.granularity, axis)
-        active = h.detach() != 0 if valid is None else (h.detach() != 0) & valid
-        counts = torch.ones_like(active) if valid is None else valid.expand_as(h)
-        active, counts = (challenging.summed(t.long(), config.granularity, axis) > 0 for t in (active, counts))
+        counts = None if valid is None else challenging.some(valid.expand_as(h), config.granularity, axis)
         r = challenging.weights(r, config.select or "soft", config.share, counts)
-        if not real:
+        if not real and config.map_source not in ("real", "init_frozen"):
+            there = h.detach() != 0 if valid is None else (h.detach() != 0) & valid
+            active = challenging.some(there, config.granularity, axis)
+            counts = torch.ones_like(active) if counts is None else counts
             draws = step.generator(f"challenger/control/{place}")
             r = challenging.controlled(r, config.map_source, config.select or "soft", active, counts, generator=draws)
         draws = step.generator(f"challenger/transform/{place}")
@@ -254,7 +257,9 @@ class ChallengerFeedback(Feedback):
         return valid.unsqueeze(3 - positions) if h.shape[positions] == valid.shape[1] else None
 
     def _report(self, step: Step, place: str, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
-        """Log how far samples were moved, relative to their norm, and where there was no evidence to follow."""
+        """Log, of some steps, how far samples were moved, relative to their norm, and where no evidence was found."""
+        if step.number % REPORT_EVERY:
+            return
         norms = h.flatten(1).norm(dim=1)
         step.reports[f"challenger/change/{place}"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
         positive = relevance.detach().flatten(1) > 0

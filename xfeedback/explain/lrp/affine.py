@@ -39,12 +39,14 @@ def carried(surrogate: Tensor, factor: Tensor, value: Tensor) -> Tensor:
 
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
     """Return z + epsilon sign(z) with sign(0) = +1; equation (8)."""
-    return torch.where(z < 0, z - epsilon, z + epsilon) if epsilon else z
+    return z + torch.copysign(z.new_full((), epsilon), z) if epsilon else z
 
 
 def quotient(z: Tensor, by: Tensor, epsilon: float = 0.0) -> Tensor:
     """Return z / stabilised(by), and 0 where that is 0: such a unit has no inputs to give relevance to."""
     below = stabilised(by, epsilon)
+    if epsilon:
+        return z / below
     return torch.where(below == 0, 0.0, z / torch.where(below == 0, 1.0, below))
 
 
