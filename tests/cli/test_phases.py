@@ -9,8 +9,7 @@ from tests.cli.command import DIGITS, measured, only_run, read, read_lines, run,
 CLASSES = (
     *DIGITS,
     "decoy=none",
-    "trainer.max_epochs=15",
-    "trainer.batch_size=16",
+    "trainer.max_epochs=8",
     "phases=classes",
     "phases.n=3",
     "phases.holdout=0.2",
@@ -23,7 +22,7 @@ CLASSES = (
 MISTAKES = (
     *DIGITS,
     "decoy=corner",
-    "trainer.max_epochs=10",
+    "trainer.max_epochs=5",
     "method=[xbl,saliency_guided]",
     "method.xbl.scale=balanced",
     "phases=mistakes",
@@ -47,8 +46,8 @@ def whole(folder):
 @pytest.mark.parametrize(
     ("options", "stops"),
     [
-        pytest.param(CLASSES, (22,), id="classes"),
-        pytest.param(MISTAKES, (10, 25), id="mistakes", marks=pytest.mark.slow),
+        pytest.param(CLASSES, (10,), id="classes"),
+        pytest.param(MISTAKES, (4, 13), id="mistakes", marks=pytest.mark.slow),
     ],
 )
 def test_phases_killed_resume_to_the_same_bits(options, stops, finished, tmp_path):
