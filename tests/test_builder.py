@@ -8,8 +8,8 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from xfeedback.builder import explain, plain_config, run_sweep
+from xfeedback.engine import queue
 from xfeedback.engine.run import run_experiment
-from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import TrainingError, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -105,9 +105,12 @@ class Sweep:
         return composed(job, return_hydra_config=True)
 
     def launch(self, jobs):
-        self.launched += jobs
-        for job in jobs:
-            run_experiment(RunSpec.from_plain(plain_config(self.compose(job))))
+        for (job,) in jobs:
+            key, _, path = job.partition("=")
+            assert key == "+queued"
+            spec = queue.take(Path(path.strip("'"))).spec
+            self.launched.append(spec)
+            run_experiment(spec)
         return []
 
     def run(self):
@@ -117,9 +120,8 @@ class Sweep:
 def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):
     sweep = Sweep(tmp_path, ["method=plain"], ["method=xbl"], ["method=plain"])
     sweep.run()
-    assert len(sweep.launched) == 2
-    assert "decoy=corner" in sweep.launched[0]
-    assert "decoy=corner" not in sweep.launched[1]
+    assert [spec.method for spec in sweep.launched] == ["plain", "xbl"]
+    assert [spec.decoy.name for spec in sweep.launched] == ["corner", "corner"]
     out = capsys.readouterr().out
     assert "2 cells (2 rows), 2 to run" in out
     assert (tmp_path / "comparisons").exists()
@@ -127,12 +129,6 @@ def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):
     again.run()
     assert again.launched == []
     assert "2 cells (2 rows), 2 finished before, 0 to run" in capsys.readouterr().out
-
-
-def test_decoys_are_added_in_place_of_what_the_job_says(tmp_path):
-    sweep = Sweep(tmp_path, ["method=plain", "decoy=auto"], ["method=xbl", "decoy=auto"])
-    sweep.run()
-    assert [override for override in sweep.launched[0] if override.startswith("decoy")] == ["decoy=corner"]
 
 
 def test_a_bad_cell_stops_all_before_the_first(tmp_path):
@@ -148,8 +144,9 @@ def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
     whole = sweep.launch
 
     def dying(jobs):
-        whole(jobs[:1])
-        raise RuntimeError("a worker was killed")
+        if sweep.launched:
+            raise RuntimeError("a worker was killed")
+        whole(jobs)
 
     sweep.launch = dying
     with pytest.raises(TrainingError, match=r"stopped early \(a worker was killed\); the same command goes on"):
@@ -160,7 +157,7 @@ def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
 def test_an_unfinished_cell_shows_in_the_exit_code(tmp_path):
     sweep = Sweep(tmp_path, ["seed=0"], ["seed=1"])
     whole = sweep.launch
-    sweep.launch = lambda jobs: whole(jobs[:1])
+    sweep.launch = lambda jobs: [] if sweep.launched else whole(jobs)
     with pytest.raises(SystemExit) as caught:
         sweep.run()
     assert caught.value.code == 1
