@@ -1,6 +1,7 @@
 """Tell cells apart: which options differ between configurations, and how a row is therefore labelled."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,6 +38,8 @@ def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
 def labels(method: str, cells: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
     """Label each cell of one method: the method's name, and its differing options when there are several cells.
 
+    Of many options only those are shown in which a cell departs from most others.
+
     Args:
         method: name of the method, e.g. ``xbl``.
         cells: flat configuration by cell.
@@ -47,9 +50,12 @@ def labels(method: str, cells: Mapping[str, Mapping[str, str]]) -> dict[str, str
     if len(cells) == 1:
         return dict.fromkeys(cells, method)
     options = differing(list(cells.values()))
-    short = _short_names(options)
+    if "variant" in options:  # what each method's own variant follows
+        options = ["variant", *(o for o in options if o != "variant" and not o.endswith(".variant"))]
+    short, usual = _short_names(options), _usual(options, list(cells.values()))
     found = {
-        cell: _label(method, [f"{short[o]}={flat.get(o, _ABSENT)}" for o in options]) for cell, flat in cells.items()
+        cell: _label(method, [f"{short[o]}={v}" for o in options if (v := flat.get(o, _ABSENT)) != usual.get(o)])
+        for cell, flat in cells.items()
     }
     if len(set(found.values())) < len(found):
         found = {
@@ -57,6 +63,15 @@ def labels(method: str, cells: Mapping[str, Mapping[str, str]]) -> dict[str, str
             for cell, label in found.items()
         }
     return found
+
+
+def _usual(options: Sequence[str], configs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """The value that more than half of the cells have, by option, where there are too many options to show all."""
+    if len(options) <= _SHOWN:
+        return {}
+    counts = {option: Counter(config.get(option, _ABSENT) for config in configs) for option in options}
+    common = {option: count.most_common(1)[0] for option, count in counts.items()}
+    return {option: value for option, (value, times) in common.items() if 2 * times > len(configs)}
 
 
 def cell_of(run: Run, known: Mapping[str, str]) -> str:
