@@ -236,7 +236,7 @@ def test_fgsm_takes_a_step_along_the_sign_of_the_losss_gradient():
 def test_all_places_are_changed_in_one_pass_by_maps_of_one_pass():
     host = host_of(site="all", strength="fixed", s_max=0.7)
     with tiny.Counter(host.network) as counter:
-        step, _ = run(host)
+        step, _ = run(host, number=1)
     assert counter.forwards == 2
     apart = feedback_of(host).relevance(step, GAPNET, real=True)
     assert list(apart) == list(GAPNET)

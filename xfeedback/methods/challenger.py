@@ -258,7 +258,7 @@ class ChallengerFeedback(Feedback):
 
     def _report(self, step: Step, place: str, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
         """Log, of some steps, how far samples were moved, relative to their norm, and where no evidence was found."""
-        if step.number % REPORT_EVERY:
+        if step.number % REPORT_EVERY != 1:
             return
         norms = h.flatten(1).norm(dim=1)
         step.reports[f"challenger/change/{place}"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
