@@ -146,7 +146,7 @@ def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
     def dying(jobs):
         if sweep.launched:
             raise RuntimeError("a worker was killed")
-        whole(jobs)
+        return whole(jobs)
 
     sweep.launch = dying
     with pytest.raises(TrainingError, match=r"stopped early \(a worker was killed\); the same command goes on"):
