@@ -240,7 +240,7 @@ def test_all_places_are_changed_in_one_pass_by_maps_of_one_pass():
     assert counter.forwards == 2
     apart = feedback_of(host).relevance(step, GAPNET, real=True)
     assert list(apart) == list(GAPNET)
-    assert {name.rpartition("/")[2] for name in step.reports if name.startswith("challenger/change/")} == set(GAPNET)
+    assert 0 < float(step.reports["challenger/change"]) < 1
 
     def weaken(h: Tensor, place: str) -> Tensor:
         r = apart[place].clamp_min(0)

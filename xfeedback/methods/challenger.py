@@ -229,7 +229,7 @@ class ChallengerFeedback(Feedback):
             moved = self._moved(step, place, h, s=s, relevance=used, real=False)
             if self.config.match_norm and real is not None:
                 moved = challenging.matched(h, moved, self._moved(step, place, h, s=s, relevance=real, real=True))
-        self._report(step, place, h.detach(), moved.detach(), used)
+        self._report(step, h.detach(), moved.detach(), used)
         return moved.to(h.dtype)
 
     def _moved(self, step: Step, place: str, h: Tensor, *, s: Tensor, relevance: Tensor, real: bool) -> Tensor:
@@ -256,14 +256,14 @@ class ChallengerFeedback(Feedback):
         positions = 2 if self._axes[place] == 1 else 1
         return valid.unsqueeze(3 - positions) if h.shape[positions] == valid.shape[1] else None
 
-    def _report(self, step: Step, place: str, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
+    def _report(self, step: Step, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
         """Log, of some steps, how far samples were moved, relative to their norm, and where no evidence was found."""
         if step.number % REPORT_EVERY != 1:
             return
         norms = h.flatten(1).norm(dim=1)
-        step.reports[f"challenger/change/{place}"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
+        step.reports["challenger/change"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
         positive = relevance.detach().flatten(1) > 0
-        step.reports[f"challenger/relevant/{place}"] = positive.float().mean()
+        step.reports["challenger/relevant"] = positive.float().mean()
         step.reports["challenger/silent"] = (~positive.any(1)).float().mean()
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
