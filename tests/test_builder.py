@@ -105,7 +105,8 @@ class Sweep:
         return composed(job, return_hydra_config=True)
 
     def launch(self, jobs):
-        for (job,) in jobs:
+        for launcher, job in jobs:
+            assert launcher == "hydra/launcher=basic"
             key, _, path = job.partition("=")
             assert key == "+queued"
             spec = queue.take(Path(path.strip("'"))).spec

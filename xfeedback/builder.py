@@ -195,6 +195,8 @@ def run_sweep(
     configs = [compose(job) for job in jobs]
     values = [plain_config(config) for config in configs]
     launcher = str(configs[0].hydra.runtime.choices["hydra/launcher"])
+    typed = any(override.startswith("hydra/launcher=") for override in configs[0].hydra.overrides.hydra)
+    chosen = [] if typed else [f"hydra/launcher={launcher}"]
     options = from_mapping(SweepConfig, cast("dict[str, Any]", OmegaConf.to_container(configs[0].sweep)), "sweep")
     if options.detach and launcher != SLURM:
         raise UserError(f"sweep.detach=true needs a queue to leave the cells in: add hydra/launcher={SLURM}.")
@@ -206,11 +208,13 @@ def run_sweep(
     if options.dry:
         console.dry(plan)
     elif options.detach:
-        handles = submitted(launch, jobs_of(sweep.enqueue(plan, fail_fast=options.fail_fast))) if plan.pending else []
+        cells = sweep.enqueue(plan, fail_fast=options.fail_fast)
+        handles = submitted(launch, jobs_of(cells, chosen)) if cells else []
         console.submitted([handle.job_id for handle in handles], plan)
     else:
         alone = launcher == "basic"
-        stopped = sweep.run(plan, starter(launch, launcher), one_by_one=alone, fail_fast=options.fail_fast)
+        start = starter(launch, launcher, chosen)
+        stopped = sweep.run(plan, start, one_by_one=alone, fail_fast=options.fail_fast)
         _end(stopped, sweep.compare(plan))
 
 

@@ -14,20 +14,32 @@ ON_CLUSTER = "SUBMITIT_EXECUTOR"
 """Set in the jobs of a cluster."""
 
 
-def jobs_of(cells: Sequence[Path]) -> list[list[str]]:
-    """The overrides that make a job run a queued cell: whatever else is in ``conf/`` by then does not matter."""
-    return [[f"+{QUEUED}='{str(cell).replace(chr(39), chr(92) + chr(39))}'"] for cell in cells]
+def jobs_of(cells: Sequence[Path], launcher: Sequence[str] = ()) -> list[list[str]]:
+    """The overrides that make a job run a queued cell: whatever else is in ``conf/`` by then does not matter.
+
+    Args:
+        cells: files of the queue.
+        launcher: the override that chooses the launcher, where an experiment chose it and not the command line.
+    """
+    return [[*launcher, f"+{QUEUED}='{str(cell).replace(chr(39), chr(92) + chr(39))}'"] for cell in cells]
 
 
-def starter(launch: Launch, launcher: str) -> Callable[[Sequence[Path]], Exception | None]:
-    """Run queued cells, which record their own failures; return what stopped the launcher, e.g. a killed worker."""
+def starter(launch: Launch, name: str, launcher: Sequence[str]) -> Callable[[Sequence[Path]], Exception | None]:
+    """Run queued cells, which record their own failures; return what stopped the launcher, e.g. a killed worker.
+
+    Args:
+        launch: runs jobs.
+        name: of the launcher.
+        launcher: as in :func:`jobs_of`.
+    """
 
     def start(cells: Sequence[Path]) -> Exception | None:
+        jobs = jobs_of(cells, launcher)
         try:
-            if launcher.startswith("submitit"):
-                _wait(submitted(launch, jobs_of(cells)))
+            if name.startswith("submitit"):
+                _wait(submitted(launch, jobs))
             else:
-                for job in launch(jobs_of(cells)):
+                for job in launch(jobs):
                     _ = job.return_value
         except Exception as error:  # noqa: BLE001 - what is finished is compared first
             return error
