@@ -19,7 +19,7 @@ class ComparisonSweeper(BasicSweeper):
     Args:
         params: what is swept when the command line does not say otherwise, e.g. ``{"seed": "0,1,2"}``.
         rows: overrides of one row of the table each, combined with the rest, where rows differ in options of their own:
-            ``["method=plain", "method=xbl method.xbl.c_exp=10"]``.
+            ``["method=plain", "method=xbl method.xbl.c_exp=10"]``. A command line that chooses methods replaces them.
     """
 
     def __init__(self, params: Mapping[str, str] | None = None, rows: Sequence[str] | None = None) -> None:
@@ -37,8 +37,9 @@ class ComparisonSweeper(BasicSweeper):
 
         context = cast("HydraContext", self.hydra_context)
         parser = OverridesParser.create(config_loader=context.config_loader)
+        chosen = any(argument.startswith("method=") for argument in arguments)
         jobs = []
-        for row, line in product(self.rows, cell_lines(arguments)):
+        for row, line in product([[]] if chosen else self.rows, cell_lines(arguments)):
             overrides = parser.parse_overrides([*self._parse_config(), *row, *line, *arguments])
             jobs += self.split_arguments(overrides, None)[0]
         return jobs

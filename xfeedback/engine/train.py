@@ -18,6 +18,7 @@ from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.options import TrainerConfig
 from xfeedback.engine.preempt import StopOnSignal
 from xfeedback.engine.spec import RunSpec
+from xfeedback.engine.throughput import Throughput
 from xfeedback.errors import UserError
 
 
@@ -95,6 +96,7 @@ def build_trainer(
     config = spec.trainer
     callbacks: list[Callback] = [timer]
     callbacks += [KeepBest(metric)] if metric else []
+    callbacks += [Throughput()]
     callbacks += [History(folder.history, place.number, place.steps_before), RandomState(), *further]
     callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs, place.epochs_before)]
     callbacks += [StopOnSignal(folder.checkpoints, place.epochs_before)]
@@ -157,6 +159,7 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*")
     warnings.filterwarnings("ignore", message=".*your dataloader is not resumable.*")
+    warnings.filterwarnings("ignore", message=".*`srun` command is available.*")
     warnings.filterwarnings(
         "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
     )
