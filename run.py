@@ -8,10 +8,12 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from typing import NoReturn
 
 ASKED_FOR_TRACEBACK = bool(os.environ.get("XFEEDBACK_TRACEBACK"))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to main(), which shows one line
+warnings.filterwarnings("ignore", message=r"\s*.hydra/launcher/\w+. is validated against")  # the defaults in conf/
 
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
