@@ -8,6 +8,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 
 from tests.engine.small import plain_values, small_spec
+from xfeedback import models
 from xfeedback.builder import plain_config
 from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.options import NOT_IDENTITY
@@ -93,8 +94,12 @@ def test_runs_that_differ_in_the_seed_share_their_cell(tmp_path):
     assert small_spec(tmp_path, variant="paper").cell != first.cell
 
 
-@pytest.mark.parametrize("dataset", choices("dataset"))
-@pytest.mark.parametrize("method", [*choices("method"), "[xbl,saliency_guided]"])
+PAIRS = [(dataset, "plain") for dataset in choices("dataset")]
+PAIRS += [("decoy_digits", method) for method in (*choices("method"), "[xbl,saliency_guided]")]
+FITTING = {"image": "decoy_digits", "series": "ts_benchmark", "text": "sst2"}
+
+
+@pytest.mark.parametrize(("dataset", "method"), PAIRS)
 def test_what_is_written_reads_back_to_the_same_run(dataset, method, tmp_path):
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
@@ -109,7 +114,8 @@ def test_what_is_written_reads_back_to_the_same_run(dataset, method, tmp_path):
 
 @pytest.mark.parametrize("model", choices("model"))
 def test_every_model_of_the_command_line_gives_a_spec(model):
-    assert composed(f"model={model}").model.name == model
+    kind = models.config_class(model).takes[0]
+    assert composed(f"model={model}", f"dataset={FITTING[kind]}").model.name == model
 
 
 def test_the_name_is_readable(tmp_path):

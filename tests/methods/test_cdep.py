@@ -17,7 +17,9 @@ from xfeedback.feedback import Step
 from xfeedback.methods.cdep import contribution
 from xfeedback.types import Batch
 
-OURS = [name for name in models.names() if name != "timm"]
+SPEECH = ("bc_resnet", "ds_cnn", "kws_cnn")
+"""Networks with operations that have no rule."""
+OURS = [name for name in models.fitting("image") if name not in ("timm", *SPEECH)]
 
 
 def pair(b: list[float], g: list[float]) -> Pair:
@@ -71,6 +73,13 @@ def test_max_pooling_takes_both_parts_from_the_largest_sum():
         best = max(inside, key=lambda cell: float(x.total[n, c, cell[0], cell[1]]))
         assert found.b[n, c, p, q] == x.b[n, c, best[0], best[1]]
         assert found.g[n, c, p, q] == x.g[n, c, best[0], best[1]]
+
+
+@pytest.mark.parametrize("name", SPEECH)
+def test_networks_with_other_operations_are_refused(name):
+    network = models.build(small(name), (3, 32, 32), 5, seed=0).double()
+    with pytest.raises(UserError, match=r"method=cdep (has no rule for layer|can't follow)"):
+        parts_of(network, random_pair(1, 3, 32, 32))
 
 
 @pytest.mark.parametrize("training", [True, False])
