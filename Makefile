@@ -18,7 +18,7 @@ CHECKED := run.py xfeedback hydra_plugins tests scripts benchmarks
 TEST_ENV := WANDB_MODE=offline OMP_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
-.PHONY: FORCE help setup run table ledger test test-slow test-gpu bench lint format lock clean
+.PHONY: FORCE help setup run table ledger test test-slow test-gpu slurm-test bench lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -40,13 +40,16 @@ ledger: $(STAMP) ## the papers' numbers with ours beside: make ledger RUNS="fold
 	$(BIN)/python -m xfeedback.report.ledger $(RUNS)
 
 test: lint ## lint, types and all tests that take seconds
-	$(PYTEST) -n 2 -m "not slow and not gpu" $(ARGS)
+	$(PYTEST) -n 2 -m "not slow and not gpu and not slurm" $(ARGS)
 
 test-slow: $(STAMP) ## tests that take over a minute
 	$(PYTEST) -m "slow and not gpu" $(ARGS)
 
 test-gpu: $(STAMP) ## tests that need a CUDA device
 	$(PYTEST) -m gpu $(ARGS)
+
+slurm-test: $(STAMP) ## a sweep on a real Slurm; skipped with a reason where none answers
+	$(PYTEST) -m slurm tests/slurm -rs $(ARGS)
 
 bench: $(STAMP) ## time the steps of each method
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
