@@ -1,25 +1,110 @@
 """Loggers through the real command line: their files stand in the run folder, and none ends a training."""
 
-from tests.cli.command import DIGITS, only_run, read, run
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from PIL import Image
+
+from tests.cli.command import DIGITS, ROOT, environment, only_run, read, read_lines, run, started, wait_for
+from tests.cli.wandb_file import read_offline
+
+WANDB = (*DIGITS, "logger=wandb", "trainer.progress=false")
+KEY = "5ec2e7" * 6 + "5ec2"
+"""What must not be found anywhere."""
 
 
-def test_wandb_is_offline_unless_logged_in(tmp_path):
-    ended = run(*DIGITS, "logger=wandb", "trainer.progress=false", cwd=tmp_path)
+@pytest.fixture(scope="module")
+def logged(once) -> Path:
+    """A run with a key at hand, told to stay offline."""
+
+    def command(place: Path) -> None:
+        ended = run(*WANDB, cwd=place, WANDB_API_KEY=KEY, WANDB_MODE="offline")
+        assert (ended.code, ended.err) == (0, "")
+
+    return only_run(once("wandb", WANDB, command))
+
+
+def test_what_wandb_wrote_offline_holds_the_configuration_and_names_the_run(logged):
+    (part,) = logged.glob("wandb/offline-run-*/run-*.wandb")
+    offline = read_offline(part)
+    config = yaml.safe_load((logged / "config.yaml").read_text())
+    result = read(logged)
+    assert {key: offline.config[key] for key in config} == config
+    assert offline.run.run_id == logged.name.rsplit("-", 1)[1]
+    assert offline.run.display_name == logged.name
+    assert offline.run.project == "xfeedback"
+    assert offline.run.run_group == f"decoy_digits-gapnet-plain-{result['cell']}"
+    assert offline.run.job_type == "plain"
+    assert set(offline.run.tags) == {"decoy_digits", "gapnet", "plain"}
+
+
+def test_what_wandb_wrote_offline_holds_the_curves_the_best_of_them_and_the_picture(logged):
+    (part,) = logged.glob("wandb/offline-run-*/run-*.wandb")
+    offline = read_offline(part)
+    epochs = [row for row in offline.history if "train/loss" in row]
+    lines = read_lines(logged / "metrics.jsonl")
+    losses = [line["train/loss"] for line in lines]
+    assert [row["train/loss"] for row in epochs] == pytest.approx(losses)
+    assert [row["trainer/global_step"] for row in epochs] == [line["step"] - 1 for line in lines]
+    assert offline.summary["train/loss"] == pytest.approx({"min": min(losses), "last": losses[-1]})
+    assert offline.summary["train/acc"]["max"] == pytest.approx(max(line["train/acc"] for line in lines))
+    metrics = read(logged)["metrics"]
+    assert {name: offline.summary[name] for name in metrics} == pytest.approx(metrics)
+    assert offline.metrics["*"].step_metric == "trainer/global_step"
+    (shown,) = [row for row in offline.history if "explanations.filenames" in row]
+    picture = part.parent / "files" / shown["explanations.filenames"][0]
+    with Image.open(picture) as sent, Image.open(logged / "explanations.png") as own:
+        assert sent.tobytes() == own.tobytes()
+
+
+def test_the_key_is_in_no_file_of_the_run(logged):
+    files = [path for path in logged.parents[1].rglob("*") if path.is_file()]
+    assert len(files) > 10
+    assert [path for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+def test_a_run_that_is_resumed_goes_on_in_its_curve(tmp_path):
+    options = (*WANDB, "dataset.limit_train=1200", "trainer.batch_size=8", "trainer.max_epochs=3")
+    with started(*options, cwd=tmp_path) as process:
+        wait_for(lambda: list(tmp_path.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
+        process.send_signal(signal.SIGUSR1)
+        process.communicate(timeout=60)
+    assert process.returncode == 75
+    assert run(*options, cwd=tmp_path).code == 0
+    parts = [read_offline(path) for path in sorted(tmp_path.glob("outputs/runs/*/wandb/offline-run-*/run-*.wandb"))]
+    assert [part.run.run_id for part in parts] == [only_run(tmp_path).name.rsplit("-", 1)[1]] * 2
+    curve = [(row["epoch"], row["train/loss"]) for part in parts for row in part.history if "train/loss" in row]
+    lines = read_lines(only_run(tmp_path) / "metrics.jsonl")
+    assert curve == [(line["epoch"], pytest.approx(line["train/loss"])) for line in lines]
+
+
+def test_without_network_a_run_goes_on_says_so_once_and_keeps_its_curve(tmp_path):
+    closed = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": KEY, "WANDB_MODE": "online"}
+    ended = run(*WANDB, cwd=tmp_path, **closed)
     assert ended.code == 0, ended.err
-    assert ended.err == ""
+    assert ended.err.count("note: ") == ended.err.count("Training goes on offline") == 1, ended.err
+    assert "scripts/wandb_sync.py" in ended.err
     folder = only_run(tmp_path)
-    assert len(list(folder.glob("wandb/offline-run-*/run-*.wandb"))) == 1
-    assert len(list(folder.glob("wandb/offline-run-*/files/media/images/explanations_*.png"))) == 1
-    assert read(folder)["status"] == "done"
-
-
-def test_wandb_without_network_does_not_stop_a_training(tmp_path):
-    closed = {"WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "0" * 40, "WANDB_MODE": "online"}
-    ended = run(*DIGITS, "logger=wandb", "trainer.progress=false", cwd=tmp_path, **closed)
-    assert ended.code == 0, ended.err
-    assert "note: logger=wandb could not start: " in ended.err
-    assert "Training goes on." in ended.err
-    result = read(only_run(tmp_path))
+    result = read(folder)
     assert result["status"] == "done"
     print(f"\nwithout network: {ended.seconds:.1f} s")
-    assert result["seconds"] < 40  # 10 of them for the connection; the default of wandb is 90
+    assert result["seconds"] < 60  # 10 of them for the connection; the default of wandb is 90
+    (part,) = folder.glob("wandb/offline-run-*/run-*.wandb")
+    assert len([row for row in read_offline(part).history if "train/loss" in row]) == 3
+    assert [path for path in folder.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()] == []
+
+
+def test_sync_hands_over_all_parts_the_oldest_first(tmp_path):
+    for name in ("b/wandb/offline-run-20260101_000000-x", "a/wandb/offline-run-20260102_000000-x", "a/wandb/run-1-y"):
+        (tmp_path / "outputs/runs" / name).mkdir(parents=True)
+    script = f"import json, runpy; print(json.dumps(runpy.run_path({str(ROOT / 'scripts/wandb_sync.py')!r})"
+    script += "['offline_parts']([__import__('pathlib').Path('outputs')]), default=str))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, env=environment(), capture_output=True, text=True, check=True
+    )
+    assert [Path(part).parts[2] for part in json.loads(done.stdout)] == ["b", "a"]

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from tqdm import tqdm
@@ -13,6 +13,9 @@ from xfeedback.engine.spec import RunSpec
 
 WANDB_SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finish_timeout": 60}
 """How long wandb may keep a run waiting when it does not answer; what it could not send stays on disk."""
+STEP = "trainer/global_step"
+BEST = {"train/loss": "min,last", "train/acc": "max,last", "val/*": "max,last"}
+"""What wandb's summary keeps of a figure's course; of all others the last value."""
 
 
 class Guarded(Logger):
@@ -115,22 +118,36 @@ def _tensorboard(spec: RunSpec) -> Logger:
 def _wandb(spec: RunSpec) -> Logger:
     import wandb
 
-    offline = wandb_is_offline(spec.logger.mode)
+    if not wandb_is_offline(spec.logger.mode):
+        try:
+            return _wandb_run(spec, "online")
+        except Exception as error:  # noqa: BLE001 - a network that fails ends no training
+            _note(f"wandb: {_line(error)}. Training goes on offline; scripts/wandb_sync.py sends the run later.")
+            wandb.teardown()  # what failed would still hold the run's id
+    return _wandb_run(spec, "offline")
+
+
+def _wandb_run(spec: RunSpec, mode: Literal["online", "offline"]) -> Logger:
+    import wandb
+
+    offline = mode == "offline"
     run = wandb.init(
         name=spec.run,
-        id=spec.run.rsplit("-", 1)[1],
+        id=spec.run.rsplit("-", 1)[1],  # a run that is resumed goes on in its curve
         project=spec.logger.project,
-        group=f"{spec.label}-{spec.model.name}",
+        group=f"{spec.label}-{spec.model.name}-{spec.method}-{spec.cell}",
         job_type=spec.method,
         tags=[spec.label, spec.model.name, *spec.methods],
         config=spec.plain(),
         dir=spec.folder,
-        mode="offline" if offline else "online",
+        mode=mode,
         resume=None if offline else "allow",
         settings=wandb.Settings(quiet=True, silent=offline, console="off", **WANDB_SECONDS),
     )
-    run.define_metric("trainer/global_step")
-    run.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+    run.define_metric(STEP)
+    run.define_metric("*", step_metric=STEP, step_sync=True)
+    for name, best in BEST.items():
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
     return WandbLogger(experiment=run)
 
 
