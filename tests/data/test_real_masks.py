@@ -7,7 +7,7 @@ from PIL import Image
 
 from xfeedback.data import config_class, load
 from xfeedback.data.decoy import DecoyConfig
-from xfeedback.data.device import balanced_order
+from xfeedback.data.loader import balanced_order
 from xfeedback.data.options import Places
 from xfeedback.data.sets import bccd, camvid, magnetic_tile
 from xfeedback.errors import UserError

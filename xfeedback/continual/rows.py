@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeedback.continual.options import PhasesConfig
+from xfeedback.data.pictures import Pictures
 from xfeedback.data.source import stratified
 from xfeedback.data.task import Split
 from xfeedback.errors import UserError
@@ -24,7 +25,7 @@ def take(split: Split, rows: Tensor) -> Split:
     changed = {}
     for field in fields(split):
         value = getattr(split, field.name)
-        if isinstance(value, Tensor):
+        if isinstance(value, Tensor | Pictures):
             changed[field.name] = value[rows]
         elif isinstance(value, Mapping):
             changed[field.name] = {name: own[rows] for name, own in value.items()}
@@ -44,6 +45,8 @@ def join(first: Split, second: Split) -> Split:
         one, other = getattr(first, field.name), getattr(second, field.name)
         if isinstance(one, Tensor) and isinstance(other, Tensor):
             changed[field.name] = torch.cat([one, other + one.max() + 1 if field.name == "index" else other])
+        elif isinstance(one, Pictures) and isinstance(other, Pictures):
+            changed[field.name] = one.joined(other)
         elif isinstance(one, Mapping):
             changed[field.name] = {name: torch.cat([one[name], other[name]]) for name in one if name in other}
         elif one is not other and one != other:

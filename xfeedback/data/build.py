@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from xfeedback.data import annotation, controls, decoy
 from xfeedback.data.decoy import DecoyConfig, task_name
 from xfeedback.data.options import AnnotationConfig, DatasetConfig
+from xfeedback.data.pictures import Pictures
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
 from xfeedback.errors import UserError
@@ -41,6 +42,8 @@ def build(
     source = few_per_class(config, limit(config, source), seed)
     source = source if arrange is None else arrange(source)
     kind = annotation.resolve(config.annotation, decoys.on, source.object_mask)
+    if isinstance(source.train.x, Pictures):
+        _refuse_what_needs_pixels(config, decoys, kind)
     if source.kind != "image":
         _refuse_what_images_need(config, source, decoys, kind)
     file = annotation.read_masks(Path(config.annotation.file), source) if config.annotation.file else {}
@@ -90,6 +93,24 @@ def _refuse_what_images_need(config: DatasetConfig, source: Source, decoys: Deco
     for option, there in given.items():
         if there:
             raise UserError(f"{option} is for images, and {config.name} holds {WORDS[source.kind]}: leave it out.")
+
+
+def _refuse_what_needs_pixels(config: DatasetConfig, decoys: DecoyConfig, mask: str) -> None:
+    """Refuse options that change all images or masks before training where these are decoded during it."""
+    told = config.annotation
+    given = {
+        f"decoy={decoys.name}": decoys.on,
+        f"dataset.annotation.object_mask={mask}": mask not in ("none", "own", "center"),
+        f"dataset.annotation.noise={told.noise}": told.noise != "none",
+        f"dataset.annotation.control={told.control}": told.control != "none",
+        f"dataset.annotation.fraction={told.fraction} with object_mask=center": told.fraction < 1 and mask == "center",
+    }
+    for option, there in given.items():
+        if there:
+            raise UserError(
+                f"{option} needs all images in memory, and {config.name} decodes them during training: leave it out, "
+                "or take dataset=imagenette."
+            )
 
 
 def _frame(config: AnnotationConfig, source: Source, decoys: DecoyConfig) -> NDArray:
@@ -173,7 +194,7 @@ def _split(
 ) -> Split:
     mask, annotated = masks
     return Split(
-        x=torch.from_numpy(np.ascontiguousarray(part.x)),
+        x=part.x if isinstance(part.x, Pictures) else torch.from_numpy(np.ascontiguousarray(part.x)),
         y=torch.from_numpy(part.y),
         index=torch.from_numpy(part.index),
         mask=None if mask is None else torch.from_numpy(mask),

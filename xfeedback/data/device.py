@@ -4,14 +4,15 @@ Order and augmentation are functions of (seed, epoch, step): nothing has to be s
 random number generator is touched. Nothing here waits for the device.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from xfeedback.data.augment import CropFlip
+from xfeedback.data.loader import ALONE, Loader, Shard
 from xfeedback.seeding import generator
 from xfeedback.types import Batch
 
@@ -95,20 +96,7 @@ class Samples:
         return x if valid is None else x.masked_fill(~valid[..., None], 0.0)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shard:
-    """This process's share of every batch: samples ``rank``, ``rank + world``, ..."""
-
-    rank: int = 0
-    world: int = 1
-
-    def of(self, n: int) -> slice:
-        """Return the rows out of ``n``; a batch smaller than ``world`` gives some processes the same row."""
-        start = self.rank if self.rank < n else self.rank % n
-        return slice(start, None, self.world)
-
-
-class DeviceLoader:
+class DeviceLoader(Loader):
     """Batches of one view of a split; one pass is one epoch, the last partial batch is kept.
 
     Args:
@@ -121,8 +109,6 @@ class DeviceLoader:
         shard: this process's share of each batch.
     """
 
-    batch_sampler = None  # Lightning asks a validation loader for it
-
     def __init__(
         self,
         samples: Samples,
@@ -132,60 +118,25 @@ class DeviceLoader:
         seed: int | None = None,
         augment: str = "none",
         balanced: bool = False,
-        shard: Shard = Shard(),
+        shard: Shard = ALONE,
     ) -> None:
-        self.samples, self.batch_size, self.view = samples, batch_size, view
-        self.seed, self.shard = seed, shard
-        self._labels = samples.y.cpu() if balanced else None
+        super().__init__(samples.y, batch_size, seed=seed, balanced=balanced, shard=shard)
+        self.samples, self.view = samples, view
         self._augments = augment == "crop_flip" and seed is not None
-        self.epoch = 0
-        self._order: tuple[int, Tensor] | None = None
-        self._start = 0
-
-    @property
-    def sampler(self) -> Self:
-        """The loader itself: Lightning calls ``loader.sampler.set_epoch`` before each epoch."""
-        return self
 
     @property
     def device(self) -> torch.device:
         """Where the batches are made."""
         return self.samples.x.device
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order and augmentation the next pass uses."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        return (len(self.samples) + self.batch_size - 1) // self.batch_size
-
-    def __iter__(self) -> Iterator[Batch]:
-        epoch = self.epoch
-        start, self._start = self._start, 0
-        for step in range(start, len(self)):
-            yield self.batch(epoch, step)
-
-    def skip(self, batches: int) -> None:
-        """Leave out the first batches of the next pass: the rest of an epoch that was stopped inside."""
-        self._start = batches
-
-    def order(self, epoch: int) -> Tensor:
-        """Return the order of an epoch, ``(N,)`` int64: the same on every device and for every number of processes."""
-        if self._order is None or self._order[0] != epoch:
-            n = len(self.samples)
-            rows = torch.arange(n)
-            if self.seed is not None:
-                numbers = generator("cpu", self.seed, "order", epoch)
-                rows = torch.randperm(n, generator=numbers)
-                rows = rows if self._labels is None else balanced_order(self._labels, numbers)
-            if self.device.type == "cuda":
-                rows = rows.pin_memory()  # else the copy would wait for the device
-            self._order = epoch, rows.to(self.device, non_blocking=True)
-        return self._order[1]
+    def _placed(self, rows: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            rows = rows.pin_memory()  # else the copy would wait for the device
+        return rows.to(self.device, non_blocking=True)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Return this process's part of batch ``step`` of ``epoch``, whichever was made before."""
-        rows = self.order(epoch)[step * self.batch_size : (step + 1) * self.batch_size]
+        rows = self.rows(epoch, step)
         mine = self.shard.of(len(rows))
         change = None
         if self._augments:
@@ -239,25 +190,3 @@ def _moved(mask: Tensor | None, rows: Tensor, change: CropFlip | None) -> Tensor
 def _real(region: Tensor | None, valid: Tensor | None) -> Tensor | None:
     """A region without padding: ``(B, T, F)`` with ``(B, T)``, ``(B, L)`` with ``(B, L)``."""
     return region if region is None or valid is None else region & (valid if region.ndim == 2 else valid[..., None])
-
-
-def balanced_order(y: Tensor, numbers: Generator) -> Tensor:
-    """Return an order of as many images as there are, every class equally often, ``(N,)`` int64.
-
-    The images of a class take turns: none comes again before all others of its class have come. Classes differ by at
-    most one image; chance decides which get one more.
-
-    Args:
-        y: labels ``(N,)`` on the CPU.
-        numbers: source of the draws, on the CPU.
-    """
-    members = [torch.nonzero(y == label).flatten() for label in y.unique()]
-    share, more = divmod(len(y), len(members))
-    extra = torch.randperm(len(members), generator=numbers)[:more].tolist()
-    rows = []
-    for number, own in enumerate(members):
-        quota = share + (number in extra)
-        turns = [own[torch.randperm(len(own), generator=numbers)] for _ in range(-(-quota // len(own)))]
-        rows.append(torch.cat(turns)[:quota] if turns else own[:0])
-    drawn = torch.cat(rows)
-    return drawn[torch.randperm(len(drawn), generator=numbers)]

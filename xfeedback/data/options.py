@@ -76,10 +76,12 @@ class DatasetConfig:
         limit_test: validate and test on at most this many images each, chosen likewise.
         annotation: which pixels count as right evidence.
         kind: what the inputs are, as in the :class:`~xfeedback.data.source.Source` that its reader returns.
+        not_identity: options that decide how a run goes and not what comes out.
         plants_decoys: whether ``decoy=auto`` may plant decoys when a method needs annotations and there are none.
     """
 
     kind: ClassVar[Kind] = "image"
+    not_identity: ClassVar[tuple[str, ...]] = ()
     plants_decoys: ClassVar[bool] = True
     name: str
     label: str | None = None

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeedback.data.pictures import Inputs
 from xfeedback.kinds import Kind
 
 SPLIT_SEED = 0
@@ -20,17 +21,18 @@ class Part:
 
     Attributes:
         x: images ``(N, C, H, W)``, uint8 or float32 in [0, 1]; series ``(N, T, F)`` float32, not yet normalised, any
-            number where they are padded; texts ``(N, L)`` int64, ids of tokens with 0 for padding.
+            number where they are padded; texts ``(N, L)`` int64, ids of tokens with 0 for padding. Or image files that
+            are decoded when they are needed; their boxes are the masks, and ``mask`` is None.
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
         mask: the data set's own right evidence, bool: ``(N, H, W)``, series ``(N, T, F)``, texts ``(N, L)``; or None.
         wrong: its own wrong evidence, likewise, or None.
-        annotated: whether a sample has any ``(N,)`` bool; None without masks.
+        annotated: whether a sample has any ``(N,)`` bool; None without masks or boxes.
         valid: which steps of series are real ``(N, T)`` bool; None: all. Texts need none.
         group: samples that belong together, e.g. of one speaker ``(N,)`` int64, or None.
     """
 
-    x: NDArray
+    x: Inputs
     y: NDArray
     index: NDArray
     mask: NDArray | None = None

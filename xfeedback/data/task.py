@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from xfeedback.data.decoy import DecoyConfig
-from xfeedback.data.device import DeviceLoader, Painter, Samples, Shard
+from xfeedback.data.device import DeviceLoader, Painter, Samples
+from xfeedback.data.loader import ALONE, Loader, Shard
+from xfeedback.data.pictures import Inputs, Pictures
 from xfeedback.errors import UserError
 from xfeedback.kinds import Kind
 
@@ -18,7 +21,7 @@ class Split:
 
     Attributes:
         x: images ``(N, C, H, W)``, uint8 or float32 in [0, 1], without decoys; series ``(N, T, F)`` float32, not
-            normalised; texts ``(N, L)`` int64.
+            normalised; texts ``(N, L)`` int64. Or image files that are decoded when they are needed.
         y: labels ``(N,)``, int64.
         index: position in the official set ``(N,)``, int64.
         mask: object pixels of each image ``(N, H, W)`` bool, cells ``(N, T, F)``, tokens ``(N, L)``; or None.
@@ -32,7 +35,7 @@ class Split:
         shown: the class whose colour the decoy shows ``(N,)`` int64, by view; empty without decoys.
     """
 
-    x: Tensor
+    x: Inputs
     y: Tensor
     index: Tensor
     mask: Tensor | None = None
@@ -105,13 +108,23 @@ class Task:
         return tuple(self.train.x.shape[1:])
 
     @property
+    def streamed(self) -> bool:
+        """Whether inputs are decoded when they are needed, rather than held in memory."""
+        return isinstance(self.train.x, Pictures)
+
+    @property
+    def stamps_now(self) -> tuple[str, ...]:
+        """The stamps, and how many broken files have been replaced so far."""
+        return (*self.stamps, *(self.train.x.stamps if isinstance(self.train.x, Pictures) else ()))
+
+    @property
     def has_annotations(self) -> bool:
         """Whether batches say where the right evidence lies."""
         return self.train.annotated is not None
 
     def train_loader(
         self, batch_size: int, device: torch.device | str, seed: int, rank: int = 0, world: int = 1
-    ) -> DeviceLoader:
+    ) -> Loader:
         """Return the loader of the training set: decoys show the class.
 
         Args:
@@ -126,20 +139,17 @@ class Task:
         """
         if batch_size % world:
             raise UserError(f"trainer.batch_size={batch_size} must be a multiple of the {world} processes")
-        view = "correlated" if self.decoy else "clean"
-        samples, shard = self._samples("train", device), Shard(rank=rank, world=world)
-        options = {"augment": self.augment, "balanced": self.balanced_sampling}
-        return DeviceLoader(samples, batch_size, view=view, seed=seed, shard=shard, **options)
+        return self._loader("train", batch_size, device, seed=seed, shard=Shard(rank=rank, world=world))
 
-    def ordered_loader(self, batch_size: int, device: torch.device | str) -> DeviceLoader:
+    def ordered_loader(self, batch_size: int, device: torch.device | str) -> Loader:
         """Return a loader of the training set in its given order, each sample once, not augmented."""
-        return DeviceLoader(self._samples("train", device), batch_size, view="correlated" if self.decoy else "clean")
+        return self._loader("train", batch_size, device)
 
-    def pool_loader(self, batch_size: int, device: torch.device | str) -> DeviceLoader:
+    def pool_loader(self, batch_size: int, device: torch.device | str) -> Loader:
         """Return a loader of the pool, seen as the first validation view is."""
-        return DeviceLoader(self._samples("pool", device), batch_size, view="random" if self.decoy else "clean")
+        return self._loader("pool", batch_size, device, "random" if self.decoy else "clean")
 
-    def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
+    def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, Loader]:
         """Return the validation views by name, {} without a set.
 
         With decoys ``random`` and ``correlated``, else ``val``.
@@ -147,7 +157,7 @@ class Task:
         views = ("random", "correlated") if self.decoy else ()
         return {} if self.val is None else self._views("val", views, batch_size, device)
 
-    def test_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, DeviceLoader]:
+    def test_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, Loader]:
         """Return the test views by name.
 
         With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for), else ``test``.
@@ -156,10 +166,35 @@ class Task:
 
     def _views(
         self, split: str, views: tuple[str, ...], batch_size: int, device: torch.device | str
-    ) -> dict[str, DeviceLoader]:
-        samples = self._samples(split, device)
+    ) -> dict[str, Loader]:
         named = {view: view for view in views} or {split: "clean"}
-        return {name: DeviceLoader(samples, batch_size, view=view) for name, view in named.items()}
+        return {name: self._loader(split, batch_size, device, view) for name, view in named.items()}
+
+    def _loader(
+        self,
+        split: str,
+        batch_size: int,
+        device: torch.device | str,
+        view: str | None = None,
+        *,
+        seed: int | None = None,
+        shard: Shard = ALONE,
+    ) -> Loader:
+        """The loader of a split, trained on where there is a seed; ``view``: of the decoys, None: training's."""
+        pictures = getattr(self, split).x
+        if isinstance(pictures, Pictures):
+            return self._streaming(getattr(self, split), pictures, batch_size, device=device, seed=seed, shard=shard)
+        view = view or ("correlated" if self.decoy else "clean")
+        trains = {} if seed is None else {"augment": self.augment, "balanced": self.balanced_sampling}
+        return DeviceLoader(self._samples(split, device), batch_size, view=view, seed=seed, shard=shard, **trains)
+
+    def _streaming(self, split: Split, pictures: Pictures, batch_size: int, **options: Any) -> Loader:
+        from xfeedback.data.streaming import Streamed, StreamingLoader  # torchvision takes a second to import
+
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (self.mean, self.std))
+        known = {name: getattr(split, name) for name in ("y", "index", "annotated")}
+        data = Streamed(pictures=pictures, **known, frame=self.frame, mean=mean, std=std)
+        return StreamingLoader(data, batch_size, **options)
 
     def _samples(self, name: str, device: torch.device | str) -> Samples:
         """All views of a split share one copy on the device."""

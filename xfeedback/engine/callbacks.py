@@ -99,7 +99,8 @@ class History(Callback):
         figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
         step = self.steps_before + trainer.global_step
         place = {"epoch": trainer.current_epoch, "step": step, "phase": pl_module.phase_name}
-        line = {**place, **figures, "seconds": round(time.perf_counter() - self._started, 4)}
+        pace = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("data/")}
+        line = {**place, **figures, "seconds": round(time.perf_counter() - self._started, 4), **pace}
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
 

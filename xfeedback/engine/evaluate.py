@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from xfeedback.data.device import DeviceLoader
+from xfeedback.data.loader import Loader
+from xfeedback.data.pictures import Pictures
 from xfeedback.data.task import Split, Task
 from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.faithfulness import arranged, faithfulness
@@ -123,7 +124,7 @@ def accuracies(logits: Mapping[str, Tensor], task: Task) -> dict[str, float]:
 
 
 def explanations(
-    network: nn.Module, task: Task, config: EvaluationConfig, batches: DeviceLoader
+    network: nn.Module, task: Task, config: EvaluationConfig, batches: Loader
 ) -> tuple[Explained, EvaluationConfig, tuple[str, ...]]:
     """Return what the maps are maps of, the options with the explainers that work here, and a note for each other one.
 
@@ -145,11 +146,15 @@ def explanations(
 def baseline(task: Task) -> Tensor:
     """Return the mean of the training inputs, normalised as they are, on the CPU; the zero embedding for texts.
 
+    Inputs that are decoded when they are needed are not all read for it: there it is 0, the normalisation's mean.
+
     Returns:
         ``(C, H, W)``, ``(T, F)``, or ``()``.
     """
     if task.kind == "text":
         return torch.zeros(())
+    if isinstance(task.train.x, Pictures):
+        return torch.zeros(task.in_shape)
     mean, std = torch.tensor(task.mean), torch.tensor(task.std)
     if task.kind == "series":
         return _mean_series(task.train, mean, std)

@@ -33,7 +33,7 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
     return {
         **trained.continual,
         "metrics": {**evaluation.metrics, **trained.continual.get("metrics", {}), **cost},
-        "stamps": [*task.stamps, *module.stamps],
+        "stamps": [*task.stamps_now, *module.stamps],
         "select_on": selection_metric(spec, task) or "last",
         "selected_epoch": trained.epoch,
         "epochs": trained.epochs,

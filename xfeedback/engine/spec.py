@@ -184,6 +184,8 @@ class RunSpec:
             del values[part]
         for key in NOT_IDENTITY:
             del values["trainer"][key]
+        for key in self.dataset.not_identity:
+            del values["dataset"][key]
         return values
 
     @property
