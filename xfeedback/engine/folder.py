@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import os
 import traceback
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import yaml
 
 from xfeedback import files
 from xfeedback.engine.spec import RunSpec
-from xfeedback.errors import UserError
+from xfeedback.errors import Preempted, UserError
 
 
 class BusyError(UserError):
@@ -53,11 +54,14 @@ class RunFolder:
         return files.read_json(path) if path.exists() else None
 
     def state(self, since: float) -> Literal["done", "failed", "running", "left"]:
-        """Where the run is: finished, or since a time (seconds of the epoch) failed or begun, or nothing of these."""
+        """Where the run is: finished, or since a time (seconds of the epoch) failed or begun, or nothing of these.
+
+        One that was told to stop is left: it has not failed, and goes on from where it stood.
+        """
         if (self.path / "result.json").exists():
             return "done"
         if _touched(self.path / "error.json", since):
-            return "failed"
+            return "left" if _kind(self.path / "error.json") == Preempted.__name__ else "failed"
         return "running" if _touched(self.path / "config.yaml", since) else "left"
 
     def busy(self) -> bool:
@@ -188,6 +192,14 @@ def _touched(path: Path, since: float) -> bool:
         return path.stat().st_mtime >= since
     except FileNotFoundError:
         return False
+
+
+def _kind(path: Path) -> str | None:
+    """The kind of a recorded error; None where it is gone, because the run has just begun anew."""
+    try:
+        return json.loads(path.read_text())["kind"]
+    except (OSError, ValueError, KeyError):
+        return None
 
 
 def _now() -> str:

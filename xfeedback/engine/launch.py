@@ -37,7 +37,7 @@ def starter(launch: Launch, name: str, launcher: Sequence[str]) -> Callable[[Seq
         jobs = jobs_of(cells, launcher)
         try:
             if name.startswith("submitit"):
-                _wait(submitted(launch, jobs))
+                _wait(submitted(launch, jobs), cells)
             else:
                 for job in launch(jobs):
                     _ = job.return_value
@@ -48,11 +48,23 @@ def starter(launch: Launch, name: str, launcher: Sequence[str]) -> Callable[[Seq
     return start
 
 
-def _wait(jobs: Sequence[Any]) -> None:
-    """Wait for each job of a cluster; one that was lost does not hide the others, and the run folders say what is."""
-    for job in jobs:
-        with suppress(Exception):
+def _wait(jobs: Sequence[Any], cells: Sequence[Path]) -> None:
+    """Wait for each job of a cluster; one that was lost does not hide the others."""
+    for job, cell in zip(jobs, cells, strict=True):
+        try:
             job.results()
+        except Exception as error:  # noqa: BLE001 - also those of a job that failed and recorded why
+            _record_lost(job, cell, error)
+
+
+def _record_lost(job: Any, cell: Path, error: Exception) -> None:
+    """Write why a run has no end, where it could not do so itself: killed, out of memory, cancelled before its turn."""
+    from xfeedback.engine import queue
+    from xfeedback.engine.folder import RunFolder
+
+    folder = RunFolder(queue.take(cell).spec)
+    if folder.result() is None and not (folder.path / "error.json").exists() and not folder.busy():
+        folder.fail(error, f"job {job.job_id} was lost ({job.state}); its logs: {job.paths.folder}")
 
 
 def submitted(launch: Launch, jobs: Sequence[Sequence[str]]) -> list[Any]:

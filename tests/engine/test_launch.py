@@ -1,0 +1,66 @@
+"""Jobs of a cluster that were lost: what becomes of their runs."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.engine.small import small_spec
+from xfeedback import files
+from xfeedback.engine import launch, sweep
+from xfeedback.engine.folder import RunFolder
+from xfeedback.errors import Preempted
+
+
+class Job:
+    """A handle as submitit's."""
+
+    def __init__(self, number, error=None):
+        self.job_id, self.state, self.error = f"7_{number}", "OUT_OF_MEMORY", error
+        self.paths = SimpleNamespace(folder=f"outputs/slurm/7_{number}")
+
+    def results(self):
+        if self.error is not None:
+            raise self.error
+        return [None]
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch):
+    """Three runs in a queue: one ends, one is lost, one has recorded its own failure."""
+    specs = [small_spec(tmp_path, seed=seed) for seed in range(3)]
+    plan = sweep.plan(specs)
+    RunFolder(specs[2]).fail(ValueError("bad"), "its own reason")
+    jobs = [Job(0), Job(1, RuntimeError("no result")), Job(2, RuntimeError("no result"))]
+    monkeypatch.setattr(launch, "submitted", lambda *_: jobs)
+    start = launch.starter(lambda _: [], "submitit_slurm", [])
+    return specs, start(sweep.enqueue(plan))
+
+
+def test_a_lost_job_is_recorded_with_its_state_and_where_its_logs_are(started):
+    specs, stopped = started
+    assert stopped is None
+    record = files.read_json(specs[1].folder / "error.json")
+    assert record["error"] == "job 7_1 was lost (OUT_OF_MEMORY); its logs: outputs/slurm/7_1"
+    assert record["seed"] == 1
+
+
+def test_a_job_that_ended_or_recorded_its_failure_is_left_as_it_is(started):
+    specs, _ = started
+    assert not specs[0].folder.exists()
+    assert files.read_json(specs[2].folder / "error.json")["error"] == "its own reason"
+
+
+def test_a_lost_job_whose_run_another_process_is_at_work_on_is_left_alone(tmp_path):
+    spec = small_spec(tmp_path)
+    (cell,) = sweep.enqueue(sweep.plan([spec]))
+    with RunFolder(spec).opened():
+        launch._wait([Job(0, RuntimeError("no result"))], [cell])
+    assert not (spec.folder / "error.json").exists()
+
+
+def test_a_run_that_was_told_to_stop_has_not_failed(tmp_path):
+    folder = RunFolder(small_spec(tmp_path))
+    folder.fail(Preempted(12), "stopped by SIGUSR2")
+    assert folder.state(since=0.0) == "left"
+    folder.fail(ValueError("bad"), "bad")
+    assert folder.state(since=0.0) == "failed"
