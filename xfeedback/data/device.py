@@ -56,7 +56,7 @@ class Samples:
         mean, std: ``(C, 1, 1)`` or ``(F,)`` float32; None for texts, which are not normalised.
         valid: real positions as against padding ``(N, T)`` or ``(N, L)`` bool; None: all. Padded steps of series become
             0, the mean, and no evidence lies in padding.
-        mask: right evidence per sample, bool: ``(N, H, W)``, moved with the image, ``(N, T, F)`` or ``(N, L)``; or None.
+        mask: right evidence per sample, bool ``(N, H, W)``, moved with the image, ``(N, T, F)`` or ``(N, L)``; or None.
         fixed: ``mask`` stays in the frame instead.
         wrong: wrong evidence per sample beside the decoy, likewise; or None.
         told: where the batch says that the decoy is ``(N, H, W)`` bool; None: where it is.

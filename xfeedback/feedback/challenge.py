@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from xfeedback.config import require
+from xfeedback.explain.relevance_maps import Attribution, Explained
 from xfeedback.feedback.options import FeedbackConfig
 
 HARD = ("top_k_zero", "top_k_noise", "mean", "swap")
@@ -64,18 +65,8 @@ class ChallengerConfig(FeedbackConfig):
     site: Literal["random", "input", "hidden", "all"] = "random"
     sites: tuple[str, ...] | None = None
     site_index: int = -1
-    attribution: Literal[
-        "grad_x_input",
-        "grad_abs",
-        "grad_cam",
-        "lrp_epsilon",
-        "lrp_zplus",
-        "lrp_gamma",
-        "lrp_alpha_beta",
-        "lrp_composite",
-        "fgsm",
-    ] = "grad_x_input"
-    target: Literal["true", "predicted", "sampled", "margin"] = "true"
+    attribution: Attribution = "grad_x_input"
+    target: Explained = "true"
     granularity: Literal["element", "position", "channel"] = "element"
     select: Literal["soft", "signed", "top_k", "quantile"] | None = None
     share: float = 0.1

@@ -121,7 +121,7 @@ def _find(network: nn.Module, example: Tensor) -> str | None:
     calls = Counter(output.name for output in outputs)
     for position in reversed(list(_map_positions(outputs, x))):
         output = outputs[position]
-        if output.changed or calls[output.name] > 1 or not _is_cut(output, x, logits):
+        if output.changed or calls[output.name] > 1 or not is_cut(output.node, x, logits):
             continue
         tokens = any(_is_tokens(later.value, output.value) for later in outputs[position + 1 :])
         return None if tokens else output.name
@@ -178,16 +178,16 @@ def _is_tokens(value: Tensor, feature_map: Tensor) -> bool:
     return value.ndim == 4 and value.shape[1:3] == (h, w) and value.shape[2:] != (h, w)
 
 
-def _is_cut(output: _Output, x: Tensor, logits: Tensor) -> bool:
-    """Whether every path of the autograd graph from ``logits`` to ``x`` goes through ``output``."""
+def is_cut(node: Any, x: Tensor, logits: Tensor) -> bool:
+    """Whether every path of the autograd graph from ``logits`` to ``x`` goes through ``node``."""
     leaf = torch.autograd.graph.get_gradient_edge(x).node
-    seen, waiting = {output.node}, [logits.grad_fn]
+    seen, waiting = {node}, [logits.grad_fn]
     while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
+        place = waiting.pop()
+        if place is None or place in seen:
             continue
-        if node is leaf:
+        if place is leaf:
             return False
-        seen.add(node)
-        waiting.extend(following for following, _ in node.next_functions)
+        seen.add(place)
+        waiting.extend(following for following, _ in place.next_functions)
     return True

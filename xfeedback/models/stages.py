@@ -12,7 +12,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from xfeedback.errors import UserError
-from xfeedback.models.layers import get_layer
+from xfeedback.models.layers import get_layer, is_cut
 from xfeedback.models.running import mode
 from xfeedback.models.text_base import TextNetwork
 
@@ -136,7 +136,7 @@ def _is_block_output(run: _Run, found: Trace) -> bool:
         return False
     if value.ndim == 4 and value.shape[2:].numel() == 1:
         return False
-    return found.single(run.name) is not None and _carries_all(value, found)
+    return found.single(run.name) is not None and is_cut(value.grad_fn, found.x, found.logits)
 
 
 def _ends_of_map_blocks(network: nn.Module, cuts: list[_Run]) -> tuple[str, ...]:
@@ -156,21 +156,6 @@ def _ends_of_map_blocks(network: nn.Module, cuts: list[_Run]) -> tuple[str, ...]
 
 def _size(run: _Run) -> torch.Size:
     return torch.Size() if run.value is None else run.value.shape[2:]
-
-
-def _carries_all(value: Tensor, found: Trace) -> bool:
-    """Whether every way of the graph from the logits to the input leads through ``value``."""
-    leaf = torch.autograd.graph.get_gradient_edge(found.x).node
-    seen, waiting = {value.grad_fn}, [found.logits.grad_fn]
-    while waiting:
-        node = waiting.pop()
-        if node is None or node in seen:
-            continue
-        if node is leaf:
-            return False
-        seen.add(node)
-        waiting.extend(following for following, _ in node.next_functions)
-    return True
 
 
 def before(found: Trace, layer: str) -> tuple[str, ...]:
