@@ -3,9 +3,9 @@
 Shape letters: B batch, C channels, H height, W width, T time, F features, L tokens.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -52,12 +52,17 @@ class Batch:
         return replace(self, x=self.x.contiguous(memory_format=memory_format)) if self.x.ndim == 4 else self
 
     @classmethod
-    def of(cls, batch: "Batch | Sequence[Tensor]") -> "Batch":
-        """Return ``batch`` itself, or wrap the ``(x, y)`` pair of an ordinary loader."""
+    def of(cls, batch: Any) -> "Batch":
+        """Return ``batch`` itself, or what an ordinary loader yields: :func:`xfeedback.batches.as_batch`.
+
+        Raises:
+            UserError: it can't be understood; the message says what is expected.
+        """
         if isinstance(batch, Batch):
             return batch
-        x, y = batch
-        return cls(x=x, y=y, index=torch.arange(len(y)))
+        from xfeedback.batches import as_batch
+
+        return as_batch(batch)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -88,7 +88,7 @@ class FeedbackModule(LightningModule):
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
-        """Move a :class:`Batch`, or an ``(x, y)`` pair of any loader, to the device."""
+        """Move what a loader yields (:mod:`xfeedback.batches` lists the forms) to the device as a :class:`Batch`."""
         del dataloader_idx
         whole = Batch.of(batch).to(device, non_blocking=True)
         return whole.contiguous(torch.channels_last) if self.channels_last else whole

@@ -1,4 +1,10 @@
-"""Losses as pure functions on tensors."""
+"""Losses as pure functions on tensors.
+
+>>> import torch
+>>> region = torch.tensor([[[True, False, False]]])
+>>> distance_to_region(region, norm="none")
+tensor([[[0., 1., 2.]]])
+"""
 
 from xfeedback.losses.agreement import disagreement, min_max, upsampled
 from xfeedback.losses.consistency import kl_consistency

@@ -55,7 +55,21 @@ def _defined(module: ModuleType, base: type) -> Any:
     return found
 
 
+def __dir__() -> list[str]:
+    return [*globals(), *_public()]
+
+
+@cache
+def _public() -> list[str]:
+    """The functions above and, of every method, its module, its feedback and the feedback's options."""
+    kinds = [(module_class(name), feedback_class(name)) for name in names()]
+    own = {kind.__name__ for module, feedback in kinds for kind in (module, feedback, feedback.Config)}
+    return sorted({"names", "feedback_class", "module_class"} | own)
+
+
 def __getattr__(attribute: str) -> Any:
+    if attribute == "__all__":
+        return _public()
     for name in () if attribute.startswith("__") else names():
         module = _module(name)
         if hasattr(module, attribute):

@@ -1,4 +1,12 @@
-"""Metrics as pure functions on tensors."""
+"""Metrics as pure functions on tensors; those that need more than torch are imported when first used.
+
+>>> import torch
+>>> accuracy(torch.tensor([0, 1, 1, 1]), torch.tensor([0, 1, 0, 1]))
+75.0
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from xfeedback.metrics.groups import accuracy, balanced_accuracy, decoy_effect, worst_group
 from xfeedback.metrics.localisation import (
@@ -11,16 +19,69 @@ from xfeedback.metrics.localisation import (
     pointing,
 )
 
+if TYPE_CHECKING:
+    from xfeedback.metrics.calibration import brier, calibration_error, largest_calibration_error, log_loss
+    from xfeedback.metrics.continual import average_accuracy, backward_transfer, forgetting, forward_transfer
+    from xfeedback.metrics.faithfulness import area, removal_ranks
+    from xfeedback.metrics.rationales import aopc, auprc, token_f1
+    from xfeedback.metrics.relevance import relevance_areas, weighted_precision_recall
+    from xfeedback.metrics.road import noisy_linear_imputation
+
 __all__ = [
     "WrongReasons",
     "accuracy",
+    "aopc",
+    "area",
+    "auprc",
+    "average_accuracy",
+    "backward_transfer",
     "balanced_accuracy",
+    "brier",
+    "calibration_error",
     "decoy_effect",
     "expectation",
+    "forgetting",
+    "forward_transfer",
     "half_height_iou",
+    "largest_calibration_error",
+    "log_loss",
     "mass_inside",
+    "noisy_linear_imputation",
     "peak_precision_recall",
     "pixel_distance",
     "pointing",
+    "relevance_areas",
+    "removal_ranks",
+    "token_f1",
+    "weighted_precision_recall",
     "worst_group",
 ]
+
+_HOMES = {
+    "brier": "calibration",
+    "calibration_error": "calibration",
+    "largest_calibration_error": "calibration",
+    "log_loss": "calibration",
+    "average_accuracy": "continual",
+    "backward_transfer": "continual",
+    "forgetting": "continual",
+    "forward_transfer": "continual",
+    "area": "faithfulness",
+    "removal_ranks": "faithfulness",
+    "aopc": "rationales",
+    "auprc": "rationales",
+    "token_f1": "rationales",
+    "relevance_areas": "relevance",
+    "weighted_precision_recall": "relevance",
+    "noisy_linear_imputation": "road",
+}
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
