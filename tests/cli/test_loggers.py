@@ -12,6 +12,7 @@ from PIL import Image
 
 from tests.cli.command import DIGITS, ROOT, environment, only_run, read, read_lines, run, started, wait_for
 from tests.cli.wandb_file import read_offline
+from xfeedback import report
 
 WANDB = (*DIGITS, "logger=wandb", "trainer.progress=false")
 KEY = "5ec2e7" * 6 + "5ec2"
@@ -62,14 +63,17 @@ def test_what_wandb_wrote_offline_holds_the_curves_the_best_of_them_and_the_pict
         assert sent.tobytes() == own.tobytes()
 
 
-def test_the_key_is_in_no_file_of_the_run(logged):
-    files = [path for path in logged.parents[1].rglob("*") if path.is_file()]
+def test_the_key_is_in_no_file_of_the_run_nor_of_a_report(logged, tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+    report.compare([logged], tmp_path)
+    files = [path for place in (logged.parents[1], tmp_path) for path in place.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".html" for path in files)
     assert len(files) > 10
     assert [path for path in files if KEY.encode() in path.read_bytes()] == []
 
 
 def test_a_run_that_is_resumed_goes_on_in_its_curve(tmp_path):
-    options = (*WANDB, "dataset.limit_train=1200", "trainer.batch_size=8", "trainer.max_epochs=3")
+    options = (*WANDB, "dataset.limit_train=600", "trainer.batch_size=8", "trainer.max_epochs=3")
     with started(*options, cwd=tmp_path) as process:
         wait_for(lambda: list(tmp_path.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
         process.send_signal(signal.SIGUSR1)

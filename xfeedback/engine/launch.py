@@ -1,5 +1,7 @@
 """Give queued cells to whoever runs them: this process, others on this machine, or a cluster."""
 
+import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +14,12 @@ QUEUED = "queued"
 SLURM = "submitit_slurm"
 ON_CLUSTER = "SUBMITIT_EXECUTOR"
 """Set in the jobs of a cluster."""
+LOOK = 20.0
+"""Seconds between two looks at the queue."""
+
+
+class LostJob(Exception):  # noqa: N818 - the name of a state, in error.json
+    """A job of a cluster ended without a word."""
 
 
 def jobs_of(cells: Sequence[Path], launcher: Sequence[str] = ()) -> list[list[str]]:
@@ -37,7 +45,7 @@ def starter(launch: Launch, name: str, launcher: Sequence[str]) -> Callable[[Seq
         jobs = jobs_of(cells, launcher)
         try:
             if name.startswith("submitit"):
-                _wait(submitted(launch, jobs), cells)
+                _wait(submitted(launch, jobs), cells, slurm=name == SLURM)
             else:
                 for job in launch(jobs):
                     _ = job.return_value
@@ -48,23 +56,44 @@ def starter(launch: Launch, name: str, launcher: Sequence[str]) -> Callable[[Seq
     return start
 
 
-def _wait(jobs: Sequence[Any], cells: Sequence[Path]) -> None:
-    """Wait for each job of a cluster; one that was lost does not hide the others."""
-    for job, cell in zip(jobs, cells, strict=True):
-        try:
-            job.results()
-        except Exception as error:  # noqa: BLE001 - also those of a job that failed and recorded why
-            _record_lost(job, cell, error)
+def _wait(jobs: Sequence[Any], cells: Sequence[Path], *, slurm: bool) -> None:
+    """Wait until each job of a cluster has ended or was lost; one that was lost does not hide the others.
+
+    submitit asks Slurm's accounting, which knows nothing of a task that was cancelled before its turn, and which some
+    clusters don't have; what is in the queue no more at two looks in succession is lost too.
+    """
+    waiting, missing, looked = list(zip(jobs, cells, strict=True)), set[str](), time.monotonic()
+    while waiting:
+        lost: set[str] = set()
+        if slurm and time.monotonic() - looked > LOOK:
+            absent, looked = _not_queued([job.job_id for job, _ in waiting]), time.monotonic()
+            lost, missing = missing & absent, absent
+        ended = [(job, cell) for job, cell in waiting if job.done() or job.job_id in lost]
+        for job, cell in ended:
+            _record_lost(job, cell)
+        waiting = [pair for pair in waiting if pair not in ended]
+        time.sleep(1 if waiting else 0)
 
 
-def _record_lost(job: Any, cell: Path, error: Exception) -> None:
+def _not_queued(ids: Sequence[str]) -> set[str]:
+    """Those of some jobs that Slurm's queue does not have; none where it does not answer."""
+    arrays = ",".join(sorted({number.partition("_")[0] for number in ids}))
+    command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={arrays}"]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    if answer.returncode and "Invalid job id" not in answer.stderr:  # which says that all of them ended long ago
+        return set()
+    return set(ids) - set(answer.stdout.split())
+
+
+def _record_lost(job: Any, cell: Path) -> None:
     """Write why a run has no end, where it could not do so itself: killed, out of memory, cancelled before its turn."""
     from xfeedback.engine import queue
     from xfeedback.engine.folder import RunFolder
 
     folder = RunFolder(queue.take(cell).spec)
     if folder.result() is None and not (folder.path / "error.json").exists() and not folder.busy():
-        folder.fail(error, f"job {job.job_id} was lost ({job.state}); its logs: {job.paths.folder}")
+        state = "no longer in the queue" if job.state == "UNKNOWN" else job.state
+        folder.fail(LostJob(), f"job {job.job_id} was lost ({state}); its logs: {job.paths.folder}")
 
 
 def submitted(launch: Launch, jobs: Sequence[Sequence[str]]) -> list[Any]:

@@ -56,6 +56,9 @@ class StopOnSignal(Callback):
         asked = trainer.strategy.reduce_boolean_decision(self.received is not None, all=False)
         if asked and trainer.current_epoch + 1 != trainer.max_epochs:
             number = self.received or signal.SIGTERM
+            figures = {name: float(v) for name, v in trainer.callback_metrics.items() if name.startswith("train/")}
+            for logger in trainer.loggers:  # Lightning would do so after this
+                logger.log_metrics({**figures, "epoch": trainer.current_epoch}, trainer.global_step - 1)
             self._stop(trainer, named(self.folder, self.before + trainer.current_epoch + 1), number)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
