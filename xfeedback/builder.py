@@ -1,6 +1,6 @@
 """The edge to Hydra: composed configs become typed specs, and Hydra's complaints become one clear line.
 
-This module, `run.py` and the sweeper plugin are the only ones that import hydra or omegaconf.
+This module, `xfeedback.command` and the sweeper plugin are the only ones that import hydra or omegaconf.
 """
 
 import os
@@ -22,7 +22,9 @@ from xfeedback.errors import TrainingError, UserError, suggest
 
 HYDRA_ONLY = ("hydra", "sweep", QUEUED)
 NOT_A_CHOICE = "Config group override must be"
-CONF = Path(__file__).parents[1] / "conf"
+PACKAGED = Path(__file__).parent / "conf"
+CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
+"""The config groups: within the installed package, else the checkout's."""
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

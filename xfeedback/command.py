@@ -1,0 +1,67 @@
+"""The command line: ``xfeedback method=xbl dataset=cifar``, from any folder; ``python run.py`` is the same.
+
+``--config-dir FOLDER`` adds your own configs. Exit codes:
+0 done, 1 a run failed, 2 the request can't work, 75 stopped by a signal with its state saved, 130 interrupted.
+"""
+
+import os
+import signal
+import sys
+import traceback
+import warnings
+from typing import NoReturn
+
+ASKED_FOR_TRACEBACK = bool(os.environ.get("XFEEDBACK_TRACEBACK"))
+os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to main(), which shows one line
+warnings.filterwarnings("ignore", message=r"\s*.hydra/launcher/\w+. is validated against")  # the defaults in conf/
+
+import hydra  # noqa: E402
+from omegaconf import DictConfig  # noqa: E402
+
+from xfeedback.builder import CONF  # noqa: E402
+from xfeedback.errors import Preempted  # noqa: E402
+
+
+@hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+def cell(config: DictConfig) -> int:
+    """Run one cell and return its exit code."""
+    from xfeedback.builder import run_cell
+
+    try:
+        return run_cell(config)
+    except Preempted as stop:
+        _leave(stop)
+    except Exception as error:  # noqa: BLE001 - Hydra would print all overrides before it lets an exception through
+        _stop(error)
+
+
+def main() -> None:
+    """Run the command line; whatever goes wrong ends it with one line."""
+    try:
+        cell()
+    except KeyboardInterrupt:
+        _end("interrupted; the same command resumes where it stood", 130)
+    except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it
+        _stop(error)
+
+
+def _leave(stop: Preempted) -> NoReturn:
+    """End the process as whoever started it wants that: submitit's own handler queues the job anew."""
+    former = signal.getsignal(stop.signal_number)
+    if callable(former):
+        former(stop.signal_number, None)
+    _end(str(stop), stop.exit_code)
+
+
+def _stop(error: Exception) -> NoReturn:
+    from xfeedback.builder import explain
+
+    explained = explain(error)
+    _end(str(explained), explained.exit_code)
+
+
+def _end(line: str, code: int) -> NoReturn:
+    if ASKED_FOR_TRACEBACK:
+        traceback.print_exc()
+    sys.stderr.write(f"error: {line}\n")
+    raise SystemExit(code)
