@@ -57,13 +57,13 @@ def test_every_group_of_conf_is_checked_somewhere():
     }
 
 
-def test_trainer():
-    assert_equal_but(read("trainer", "auto"), TrainerConfig, "trainer")
-
 def test_sweep():
     values = yaml.safe_load((CONF / "config.yaml").read_text())["sweep"]
     assert_equal_but(values, SweepConfig, "sweep")
 
+
+def test_trainer():
+    assert_equal_but(read("trainer", "auto"), TrainerConfig, "trainer")
 
 
 @pytest.mark.parametrize("name", choices("trainer"))
