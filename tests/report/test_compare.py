@@ -184,7 +184,7 @@ def test_findings_come_from_the_numbers(tmp_path):
     assert f"{plain['acc/random'].mean:.1f} %" in lead
     assert f"{plain['acc/correlated'].mean:.1f} %" in lead
     assert rest[0].startswith("Better than plain on random decoys: xbl")
-    assert rest[1].startswith("No difference from plain shown on random decoys: saliency_guided")
+    assert rest[1].startswith("No difference from plain shown on random decoys, p adjusted for 3 rows: saliency_guided")
 
     honest = {"acc/random": 90.0, "acc/correlated": 92.0}
     write_run(tmp_path / "honest", Cell("plain"), 0, maps=False, metrics=honest)
@@ -228,7 +228,7 @@ def test_controls_are_named_apart_and_missing_seeds_are_counted(tmp_path):
     text = "\n".join(findings(group, "plain"))
     assert "Better than plain on the test set: xbl (told=-) 71.0 %" in text
     assert "Controls that are better than plain too: xbl (told=torus) 61.0 %" in text
-    assert "No difference from plain shown on the test set: rrr 51.3 % (+1.3 [-2.5, 5.1]; about 13 seeds would" in text
+    assert "on the test set, p adjusted for 3 rows: rrr 51.3 % (+1.3 [-2.5, 5.1]; about 13 seeds would" in text
 
 
 def test_ranks_over_several_data_sets(tmp_path):

@@ -31,7 +31,8 @@ def findings(group: Group, baseline: str) -> list[str]:
     sentences += [f"Better than {baseline} {title}: {_listed(methods, name)}."] if methods else []
     sentences += [f"Controls that are better than {baseline} too: {_listed(controls, name)}."] if controls else []
     sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
-    sentences += [f"No difference from {baseline} shown {title}: {_listed(open_, name, _needed)}."] if open_ else []
+    unclear = f"{title}{_adjusted(compared)}: {_listed(open_, name, _needed)}"
+    sentences += [f"No difference from {baseline} shown {unclear}."] if open_ else []
     sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
     alone = [row for row in others if row not in compared]
     sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
@@ -77,6 +78,11 @@ def _missing(group: Group) -> list[str]:
 
 def _listed(rows: list[Row], name: str, more: Callable[[Summary], str] = lambda _: "") -> str:
     return _some([_with_numbers(row, name, more) for row in rows])
+
+
+def _adjusted(rows: list[Row]) -> str:
+    """What the p-values allow for, where there is more than one row."""
+    return f", p adjusted for {len(rows)} rows" if len(rows) > 1 else ""
 
 
 def _needed(difference: Summary) -> str:
