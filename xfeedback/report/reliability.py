@@ -58,7 +58,7 @@ def pooled(runs: Sequence[Run], kind: str) -> list[Bin]:
 def diagrams(group: Group, slots: Mapping[str, int]) -> str:
     """A diagram for each row, and another after temperature scaling where there is one; empty without bins."""
     panels = [_panel(row, kind, slots) for row in group.rows for kind in _TITLES]
-    return tag("div", "".join(panels), class_="panels") if any(panels) else ""
+    return tag("div", "".join(panels), class_="panels small") if any(panels) else ""
 
 
 def _panel(row: Row, kind: str, slots: Mapping[str, int]) -> str:
