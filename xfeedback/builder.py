@@ -16,15 +16,12 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from xfeedback.config import from_mapping
+from xfeedback.config import CONF, from_mapping
 from xfeedback.engine.launch import ON_CLUSTER, QUEUED, SLURM, Launch, jobs_of, starter, submitted
 from xfeedback.errors import TrainingError, UserError, suggest
 
 HYDRA_ONLY = ("hydra", "sweep", QUEUED)
 NOT_A_CHOICE = "Config group override must be"
-PACKAGED = Path(__file__).parent / "conf"
-CONF = PACKAGED if PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
-"""The config groups: within the installed package, else the checkout's."""
 
 
 def plain_config(config: DictConfig) -> dict[str, Any]:

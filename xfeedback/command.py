@@ -1,7 +1,7 @@
 """The command line: ``xfeedback method=xbl dataset=cifar``, from any folder; ``python run.py`` is the same.
 
-``--config-dir FOLDER`` adds your own configs. Exit codes:
-0 done, 1 a run failed, 2 the request can't work, 75 stopped by a signal with its state saved, 130 interrupted.
+``--config-dir FOLDER`` adds your own configs. Exit codes: 0 done, 1 a run failed, 2 the request can't work, 75 stopped by
+a signal with its state saved, 130 interrupted.
 """
 
 import os
@@ -18,7 +18,7 @@ warnings.filterwarnings("ignore", message=r"\s*.hydra/launcher/\w+. is validated
 import hydra  # noqa: E402
 from omegaconf import DictConfig  # noqa: E402
 
-from xfeedback.builder import CONF  # noqa: E402
+from xfeedback.config import CONF  # noqa: E402
 from xfeedback.errors import Preempted  # noqa: E402
 
 

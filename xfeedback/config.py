@@ -7,11 +7,15 @@ Each component owns a frozen dataclass with its options; nothing here knows Hydr
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from xfeedback.errors import UserError, suggest
 
 T = TypeVar("T")
+_PACKAGED = Path(__file__).parent / "conf"
+CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
+"""The folder of the config groups: within the installed package, else the checkout's."""
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], path: str) -> T:
