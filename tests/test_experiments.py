@@ -15,17 +15,20 @@ XBL = sorted(path.stem for path in (EXPERIMENTS / "xbl").glob("*.yaml"))
 
 
 def swept(name: str) -> dict[str, list[str]]:
-    params = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["hydra"]["sweeper"]["params"]
-    return {key: str(values).split(",") for key, values in params.items()}
+    """What each option takes in turn; rows of their own options stand as ``rows``."""
+    sweeper = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["hydra"]["sweeper"]
+    params = {key: str(values).split(",") for key, values in sweeper["params"].items()}
+    rows = sweeper.get("rows") or [f"method={method}" for method in params.pop("method")]
+    return {"rows": rows, **params}
 
 
 def specs(name: str) -> list[RunSpec]:
-    params = {key: values for key, values in swept(name).items() if key != "seed"}
+    params = {key: values for key, values in swept(name).items() if key not in ("seed", "rows")}
     cells = []
     with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-        for values in product(*params.values()):
+        for row, *values in product(swept(name)["rows"], *params.values()):
             overrides = [f"{key}={value}" for key, value in zip(params, values, strict=True)]
-            config = compose("config", overrides=[f"experiment={name}", *overrides])
+            config = compose("config", overrides=[f"experiment={name}", *row.split(), *overrides])
             cells.append(RunSpec.from_plain(plain_config(config)))
     return cells
 
@@ -43,7 +46,7 @@ def test_cells(name):
     cells = specs(f"xbl/{name}")
     params = swept(f"xbl/{name}")
     controls = params["dataset.annotation.control"]
-    assert params["method"] == ["plain", "rrr", "xbl"]
+    assert [row.split()[0] for row in params["rows"]] == ["method=plain", "method=rrr", "method=xbl"]
     assert controls[0] == "none"
     assert len({cell.cell for cell in cells}) == 1 + 2 * len(controls)
     runs = (1 + 2 * len(controls)) * len(params["seed"])

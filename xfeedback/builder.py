@@ -9,7 +9,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
@@ -17,10 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from xfeedback.config import CONF, from_mapping
-from xfeedback.engine.launch import ON_CLUSTER, QUEUED, SLURM, Launch, jobs_of, starter, submitted
 from xfeedback.errors import TrainingError, UserError, suggest
 
-HYDRA_ONLY = ("hydra", "sweep", QUEUED)
+if TYPE_CHECKING:
+    from xfeedback.engine.launch import Launch
+
+HYDRA_ONLY = ("hydra", "sweep", "queued")
 NOT_A_CHOICE = "Config group override must be"
 
 
@@ -109,6 +111,8 @@ def run_cell(config: DictConfig) -> int:
         Exception: a single run can't be started; in a sweep this is a failed cell, and the others go on.
         TrainingError: a single run failed; with the traceback as a note.
     """
+    from xfeedback.engine.launch import QUEUED
+
     if QUEUED in config:
         return _run_queued(Path(str(config[QUEUED])))
     from xfeedback.engine import console
@@ -129,6 +133,7 @@ def run_cell(config: DictConfig) -> int:
 
 def _run_queued(path: Path) -> int:
     from xfeedback.engine import console, queue
+    from xfeedback.engine.launch import ON_CLUSTER
     from xfeedback.engine.run import refused, run_experiment
 
     queued = queue.take(path)
@@ -173,7 +178,7 @@ def cell_lines(arguments: Sequence[str]) -> list[list[str]]:
 def run_sweep(
     jobs: list[list[str]],
     compose: Callable[[Sequence[str]], DictConfig],
-    launch: Launch,
+    launch: "Launch",
 ) -> None:
     """Check all cells, run those that are missing, and compare.
 
@@ -188,6 +193,7 @@ def run_sweep(
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
     from xfeedback.engine import console, sweep
+    from xfeedback.engine.launch import SLURM, jobs_of, starter, submitted
     from xfeedback.engine.options import SweepConfig
     from xfeedback.engine.spec import RunSpec, light_parts
 
@@ -226,6 +232,8 @@ def _end(stopped: Exception | None, failed: int) -> None:
 
 
 def _refuse_processes(cell: Mapping[str, Any], launcher: str) -> None:
+    from xfeedback.engine.launch import SLURM
+
     if cell.get("trainer", {}).get("strategy") == "ddp" and launcher != SLURM:
         raise UserError(
             f"trainer=ddp starts processes of its own and can't be swept with hydra/launcher={launcher}. Run its cells "
