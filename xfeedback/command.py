@@ -1,7 +1,7 @@
 """The command line: ``xfeedback method=xbl dataset=cifar``, from any folder; ``python run.py`` is the same.
 
-``--config-dir FOLDER`` adds your own configs. Exit codes: 0 done, 1 a run failed, 2 the request can't work, 75 stopped by
-a signal with its state saved, 130 interrupted.
+``--config-dir FOLDER`` adds your own configs. Exit codes: 0 done, 1 a run failed, 2 the request can't work, 75 stopped
+by a signal with its state saved, 130 interrupted.
 """
 
 import os
