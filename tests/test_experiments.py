@@ -18,7 +18,7 @@ def swept(name: str) -> dict[str, list[str]]:
     """What each option takes in turn; rows of their own options stand as ``rows``."""
     sweeper = yaml.safe_load((EXPERIMENTS / f"{name}.yaml").read_text())["hydra"]["sweeper"]
     params = {key: str(values).split(",") for key, values in sweeper["params"].items()}
-    rows = sweeper.get("rows") or [f"method={method}" for method in params.pop("method")]
+    rows = sweeper.get("rows") or [f"method={method}" for method in params.pop("method", [])] or [""]
     return {"rows": rows, **params}
 
 
