@@ -21,10 +21,11 @@ from xfeedback.models.running import mode, tapped
 from xfeedback.models.window import Window
 
 SiteKind = Literal["stem", "pool", "stride", "shortcut", "global"]
-Preset = Literal["full", "minimal", "no_global", "strides", "none"]
+Preset = Literal["full", "minimal", "global", "no_global", "strides", "none"]
 PRESETS: dict[str, tuple[SiteKind, ...]] = {
     "full": ("stem", "pool", "stride", "shortcut", "global"),
     "minimal": ("stem", "global"),
+    "global": ("global",),
     "no_global": ("stem", "pool", "stride", "shortcut"),
     "strides": ("stride", "shortcut"),
     "none": (),
@@ -61,8 +62,8 @@ def extend(
 
     Args:
         network: maps images to logits; its weights, training flags and the random state stay.
-        preset: which kinds of sites: all (``full``), stem and global pooling (``minimal``), all but the global one
-            (``no_global``), strided convolutions alone (``strides``), or none.
+        preset: which kinds of sites: all (``full``), stem and global pooling (``minimal``), the global one alone
+            (``global``), all but it (``no_global``), strided convolutions alone (``strides``), or none.
         example: one image ``(1, C, H, W)``.
         row: what to put there; see :mod:`xfeedback.models.rows`.
         options: of the pooling; the number of concepts follows the network's logits where it is open.
