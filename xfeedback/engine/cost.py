@@ -20,7 +20,7 @@ def step_ratio(
     module: FeedbackModule,
     batches: Sequence[Batch],
     *,
-    pairs: int = 16,
+    pairs: int = 10,
     seconds: float = 3.0,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float:
