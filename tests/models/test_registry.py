@@ -19,6 +19,7 @@ PARAMETERS = [
     ("gapnet", (1, 28, 28), 33_194),
     ("gapnet_bn", (3, 32, 32), 136_930),
     ("mnist_cnn", (1, 28, 28), 1_199_882),
+    ("typology_cnn", (1, 28, 28), 520 + 25_050 + 800 * 256 + 256 + 2_570),
     ("bc_resnet", (1, 40, 101), 9_232 - 2 * 33),
     ("ds_cnn", (1, 49, 10), 23_180 - 2 * 65),
     ("kws_cnn", (1, 129, 124), 16_539_675 - 25 * 1_001),
@@ -99,7 +100,9 @@ def test_wrong_options_are_refused(name: str, values: dict[str, Any], message: s
         from_mapping(models.config_class(name), {"name": name, **values}, "model")
 
 
-@pytest.mark.parametrize(("name", "in_shape"), [("gapnet", (1, 3, 3)), ("mnist_cnn", (1, 5, 9))])
+@pytest.mark.parametrize(
+    ("name", "in_shape"), [("gapnet", (1, 3, 3)), ("mnist_cnn", (1, 5, 9)), ("typology_cnn", (1, 15, 28))]
+)
 def test_images_too_small_are_refused_in_one_line(name: str, in_shape: models.InShape) -> None:
     with pytest.raises(UserError, match=f"model={name} ") as caught:
         models.build(small(name), in_shape, 10, seed=0)

@@ -38,6 +38,7 @@ _FAMILIES = {
     "text_transformer": ("text_transformer", "TextTransformerConfig"),
     "timm": ("timm_model", "TimmConfig"),
     "transformer": ("transformer", "TransformerConfig"),
+    "typology_cnn": ("typology_cnn", "TypologyCnnConfig"),
 }
 
 
