@@ -37,6 +37,7 @@ def test_a_run_leaves_these_files_and_no_other(done):
         "config.yaml",
         "explanations.npz",
         "explanations.png",
+        "inputs.json",
         "metrics.jsonl",
         "provenance.json",
         "result.json",

@@ -19,12 +19,10 @@ from xfeedback.kinds import Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class ArchiveConfig(DatasetConfig):
-    """Options of sets from an archive of series.
+class SeriesConfig(DatasetConfig):
+    """Options of sets of series from files.
 
     Attributes:
-        problem: which of the archive's sets.
-        label: its name in tables; None: ``problem``.
         missing: values that are missing between others: ``interpolate`` between the neighbours, or ``refuse``.
         unequal: series of several lengths: ``pad`` at the end, ``stretch`` all to the longest, or ``refuse``.
         val_share: share of each class of the training set that validates; 0: nothing does.
@@ -33,7 +31,6 @@ class ArchiveConfig(DatasetConfig):
 
     kind: ClassVar[Kind] = "series"
     plants_decoys: ClassVar[bool] = False
-    problem: str = "GunPoint"
     missing: Literal["interpolate", "refuse"] = "interpolate"
     unequal: Literal["pad", "stretch", "refuse"] = "pad"
     val_share: float = 0.2
@@ -41,12 +38,37 @@ class ArchiveConfig(DatasetConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        plain = bool(self.problem) and Path(self.problem).name == self.problem
-        require(plain, "problem", self.problem, "the name of one of the archive's sets, e.g. GunPoint")
         require(0 <= self.val_share < 1, "val_share", self.val_share, "in [0, 1)")
         require(self.val_least >= 2, "val_least", self.val_least, "2 or more")
+
+    @property
+    def title(self) -> str:
+        """The set's name in messages."""
+        return self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchiveConfig(SeriesConfig):
+    """Options of sets from an archive of series.
+
+    Attributes:
+        problem: which of the archive's sets.
+        label: its name in tables; None: ``problem``.
+    """
+
+    problem: str = "GunPoint"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        plain = bool(self.problem) and Path(self.problem).name == self.problem
+        require(plain, "problem", self.problem, "the name of one of the archive's sets, e.g. GunPoint")
         if self.label is None:
             object.__setattr__(self, "label", self.problem)
+
+    @property
+    def title(self) -> str:
+        """The set's name in messages."""
+        return self.problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,18 +105,18 @@ def found(places: Places, inside: Sequence[str], problem: str, ending: str, arch
     )
 
 
-def source(config: ArchiveConfig, train: Sequence[Series], test: Sequence[Series]) -> Source:
-    """Return a data set with the archive's own training and test set.
+def source(config: SeriesConfig, train: Sequence[Series], test: Sequence[Series]) -> Source:
+    """Return a data set with its own training and test set.
 
     Raises:
         UserError: a set is empty, a series can't be used, or its label is not one of training.
     """
-    names = _class_names(config.problem, train, test)
-    filled, gaps = zip(*(_filled(item, config) for item in (*train, *test)), strict=True)
-    lengths = {len(values) for values in filled}
+    names = _class_names(config.title, train, test)
+    whole_series, gaps = zip(*(filled(item, config) for item in (*train, *test)), strict=True)
+    lengths = {len(values) for values in whole_series}
     stamps = [f"{sum(gaps)} series with missing values"] if any(gaps) else []
     stamps += [f"lengths {min(lengths)} to {max(lengths)}"] if len(lengths) > 1 else []
-    x, valid = _equal(filled, config)
+    x, valid = _equal(whole_series, config)
     y = np.array([names.index(item.label) for item in (*train, *test)], dtype=np.int64)
     n = len(train)
     whole = Part(x=x[:n], y=y[:n], index=np.arange(n), valid=None if valid is None else valid[:n])
@@ -133,8 +155,12 @@ def _order(label: str) -> tuple[int, float, str]:
         return 1, 0.0, label
 
 
-def _filled(item: Series, config: ArchiveConfig) -> tuple[NDArray, bool]:
-    """Return a series up to its last value, without gaps, and whether it had some."""
+def filled(item: Series, config: SeriesConfig) -> tuple[NDArray, bool]:
+    """Return a series ``(T, F)`` up to its last value, without gaps, and whether it had some.
+
+    Raises:
+        UserError: a value is infinite, a dimension has none, or one is missing where that is refused.
+    """
     real = np.isfinite(item.values)
     infinite = np.isinf(item.values).any()
     if infinite or not real.any(0).all():
@@ -152,19 +178,19 @@ def _filled(item: Series, config: ArchiveConfig) -> tuple[NDArray, bool]:
     return np.stack([np.interp(steps, steps[there], line[there]) for line, there in pairs], axis=1), gaps
 
 
-def _equal(series: Sequence[NDArray], config: ArchiveConfig) -> tuple[NDArray, NDArray | None]:
+def _equal(series: Sequence[NDArray], config: SeriesConfig) -> tuple[NDArray, NDArray | None]:
     """Return series as one array ``(N, T, F)`` float32, and which steps are real ``(N, T)``, None for all."""
     widths = {values.shape[1] for values in series}
     if len(widths) > 1:
-        raise UserError(f"{config.problem} has series of {' and '.join(map(str, sorted(widths)))} dimensions")
+        raise UserError(f"{config.title} has series of {' and '.join(map(str, sorted(widths)))} dimensions")
     lengths = np.array([len(values) for values in series])
     longest = int(lengths.max())
     if config.unequal == "refuse" and lengths.min() < longest:
         raise UserError(
-            f"{config.problem} has series of {lengths.min()} to {longest} steps; take dataset.unequal=pad or stretch"
+            f"{config.title} has series of {lengths.min()} to {longest} steps; take dataset.unequal=pad or stretch"
         )
     if config.unequal == "stretch":
-        series, lengths = [_stretched(values, longest) for values in series], np.full(len(series), longest)
+        series, lengths = [stretched(values, longest) for values in series], np.full(len(series), longest)
     x = np.zeros((len(series), longest, widths.pop()), dtype=np.float32)
     for row, values in enumerate(series):
         x[row, : len(values)] = values
@@ -172,13 +198,13 @@ def _equal(series: Sequence[NDArray], config: ArchiveConfig) -> tuple[NDArray, N
     return x, None if valid.all() else valid
 
 
-def _stretched(values: NDArray, length: int) -> NDArray:
+def stretched(values: NDArray, length: int) -> NDArray:
     """Linear interpolation of ``(T, F)`` to ``(length, F)``; first and last step stay."""
     at, steps = np.linspace(0, len(values) - 1, length), np.arange(len(values))
     return np.stack([np.interp(at, steps, line) for line in values.T], axis=1)
 
 
-def _split(whole: Part, config: ArchiveConfig) -> tuple[Part, Part | None]:
+def _split(whole: Part, config: SeriesConfig) -> tuple[Part, Part | None]:
     """Split the validation set off: at least one series of each class, or there is none."""
     counts = np.bincount(whole.y)
     if config.val_share == 0 or counts.min() < config.val_least:

@@ -2,14 +2,16 @@
 
 import hashlib
 import io
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from xfeedback import files
+from xfeedback.data import inputs
 from xfeedback.data.task import Task
 from xfeedback.engine.cost import step_ratio
 from xfeedback.engine.evaluate import evaluate
@@ -29,6 +31,7 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
     if trained.step_ms is not None:
         cost["cost/step_ms"] = trained.step_ms
     weights = save_weights(module.network, folder / "weights.pt")
+    files.write_json(folder / inputs.FILE, inputs.Inputs.of(task).plain())
     write_pictures(folder, evaluation.pictures, task.class_names)
     return {
         **trained.continual,
@@ -52,8 +55,13 @@ def save_weights(network: nn.Module, path: Path) -> str:
     buffer = io.BytesIO()
     torch.save(weights, buffer)
     files.write_bytes(path, buffer.getvalue())
-    digest = hashlib.sha256()
+    return digest(weights)
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of weights' names and bits."""
+    found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        digest.update(name.encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        found.update(name.encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
