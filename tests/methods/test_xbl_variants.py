@@ -169,6 +169,29 @@ def test_balanced_scale_multiplies_the_term():
     torch.testing.assert_close(feedback.penalty(step)["distance"], expected, rtol=1e-12, atol=0)
 
 
+def test_balanced_scale_in_a_trainer_that_announces_no_phase_is_that_of_the_first_batch():
+    """Batches whose objects fill the image have l = 0 and say nothing: the first that does is the second."""
+    loader = list(tiny.batches())
+    loader[0] = replace(loader[0], mask=torch.ones_like(loader[0].mask), wrong=None)
+    feedback = tiny.feedback("xbl", scale="balanced")
+    assert isinstance(feedback, XBLFeedback)
+    host = tiny.module(feedback)
+    seen = []
+    for number, batch in enumerate(loader):
+        step, terms = host.loss_terms(batch, host.active(), ("0", 0, 0, number))
+        seen.append((step.losses.sum(), feedback._values(step)[0].sum(), terms["xbl/distance"].item()))
+        assert feedback.balance.item() == pytest.approx(0 if number == 0 else (seen[1][0] / seen[1][1]).item())
+    assert seen[0][1:] == (0, 0)
+    assert seen[1][2] == pytest.approx(seen[1][0].item() / 16, rel=1e-5)  # as large as the cross-entropy
+    found = tiny.feedback("xbl", scale="balanced")
+    trained = tiny.weights(tiny.trained(tiny.module(found), epochs=1))
+    assert isinstance(found, XBLFeedback)
+    fixed = tiny.weights(tiny.trained(tiny.module(tiny.feedback("xbl", c_exp=found.balance.item())), epochs=1))
+    assert found.balance > 1
+    for name, weight in trained.items():
+        torch.testing.assert_close(weight, fixed[name], rtol=1e-4, atol=1e-5)
+
+
 def test_balanced_scale_of_the_released_distance_is_refused():
     with pytest.raises(ValueError, match="scale=balanced must be fixed for distance=released"):
         XBLConfig(variant="released", scale="balanced")

@@ -54,7 +54,8 @@ class XBLConfig(CamConfig):
         norm_d: what distances are divided by.
         mask_to_grid: when a cell of the grid belongs to the object.
         scale: ``balanced``: c_exp is in units of the cross-entropy's sum over the explanation loss's sum, as both stand
-            over the training set when training starts; c_exp is then 1 by default.
+            over the training set when training starts, or, in a ``Trainer.fit`` of one's own that announces no phase,
+            over the first batch; c_exp is then 1 by default.
         edge_index: whose object edges ``released`` measures to: of the training image at the sample's position in the
             batch, as released, or its own.
     """
@@ -103,7 +104,7 @@ class XBLFeedback(CamFeedback):
         super().__init__(config)
         self.register_buffer("_first", None)
         if self.config.scale == "balanced":
-            self.register_buffer("balance", torch.ones(()))
+            self.register_buffer("balance", torch.zeros(()))  # 0: not known yet
         if self.config.distance == "released":
             self.stamps = ("explanation_gradient: none",)
 
@@ -143,7 +144,8 @@ class XBLFeedback(CamFeedback):
         step.reports["xbl/annotated_share"] = counts.float().mean()
         step.reports["xbl/dead_share"] = (counts & ~alive).float().mean()
         term = self.strength(step.epoch) * values.sum() / alive.sum().clamp_min(1)
-        term = term * self.balance if self.config.scale == "balanced" else term
+        if self.config.scale == "balanced":
+            term = term * self._known_balance(step.losses.detach(), values.detach())
         self.report_ratio(step, term)
         return {"distance": term}
 
@@ -155,8 +157,13 @@ class XBLFeedback(CamFeedback):
             for number, batch in enumerate(phase.train):
                 step = Step(network, batch.to(device), seed=0, position=(phase.name, 0, number), layers=self.layers)
                 sums += torch.stack([step.losses.detach().sum(), self._values(step)[0].detach().sum()]).double()
-        ce, distance = sums
-        return torch.where(distance > 0, ce / distance.clamp_min(EPS), 1.0)
+        return _ratio(*sums)
+
+    def _known_balance(self, losses: Tensor, values: Tensor) -> Tensor:
+        """Return the balance; without :meth:`phase_start`, that of the first batch whose maps stray from the objects."""
+        measured = _ratio(losses.sum(), values.sum()).where(values.sum() > 0, self.balance)
+        self.balance.copy_(self.balance.where(self.balance > 0, measured))
+        return self.balance.clone()
 
     def _values(self, step: Step) -> tuple[Tensor, Tensor, Tensor]:
         """Return l, whether the sample is annotated, and v, each ``(B,)``."""
@@ -207,6 +214,10 @@ class XBLFeedback(CamFeedback):
                 "has not happened; choose method.xbl.edge_index=own."
             )
         return self._first[:n]
+
+
+def _ratio(ce: Tensor, distance: Tensor) -> Tensor:
+    return torch.where(distance > 0, ce / distance.clamp_min(EPS), 1.0)
 
 
 class XBL(PresetModule):
