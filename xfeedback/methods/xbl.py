@@ -160,7 +160,7 @@ class XBLFeedback(CamFeedback):
         return _ratio(*sums)
 
     def _known_balance(self, losses: Tensor, values: Tensor) -> Tensor:
-        """Return the balance; without :meth:`phase_start`, that of the first batch whose maps stray from the objects."""
+        """Return the balance; without :meth:`phase_start`, that of the first batch whose maps stray."""
         measured = _ratio(losses.sum(), values.sum()).where(values.sum() > 0, self.balance)
         self.balance.copy_(self.balance.where(self.balance > 0, measured))
         return self.balance.clone()
