@@ -49,7 +49,7 @@ def test_predictions_keep_the_order_over_unequal_batches():
 def test_every_view_is_scored_as_a_loop_would(task, network):
     config = EvaluationConfig(batch_size=7, explained=0, pictures=0)
     metrics = evaluate(network, task, config, CPU).metrics
-    beside = {"acc/worst_group", "acc/reliance", "explanation/decoy_effect"}
+    beside = {"acc/worst_group", "acc/reliance", "explanation/decoy_effect", "predicted/largest_share"}
     assert set(metrics) - beside - set(CALIBRATION) == {f"acc/{view}" for view in VIEWS}
     assert network.training
     network.eval()
@@ -120,6 +120,7 @@ def test_what_the_views_say_together(task):
     metrics = accuracies(logits, task)
     assert metrics["acc/random"] == pytest.approx(100 * (n - 10) / n)
     assert metrics["acc/conflict"] == 0
+    assert metrics["predicted/largest_share"] == 100 * np.bincount(random.argmax(1).numpy()).max() / n
     assert metrics["acc/reliance"] == pytest.approx(100 * 10 / n)
     high, low = float(np.exp(10) / (np.exp(10) + 9)), float(1 / (np.exp(10) + 9))
     assert metrics["explanation/decoy_effect"] == pytest.approx(100 * (high - low) * 10 / n, rel=1e-6)
@@ -144,7 +145,7 @@ def test_slow_explainers_and_floors_have_scores_of_their_own(task, network):
     whole = next(iter(task.test_loaders(20, CPU)["random"]))
     expected = 100 * float(whole.mask.double().mean((1, 2)).mean())
     assert metrics["explanation/inside_uniform"] == pytest.approx(expected)
-    assert metrics["explanation/wrong_uniform"] == pytest.approx(100 * 16 / 1024)
+    assert metrics["explanation/wrong_uniform"] == metrics["explanation/area_wrong"] == pytest.approx(100 * 16 / 1024)
     alone = EvaluationConfig(batch_size=64, explainers=("occlusion",), explained=11, explained_slow=11, pictures=0)
     assert metrics["explanation/mnd_occlusion"] == pytest.approx(
         evaluate(network, task, alone, CPU).metrics["explanation/mnd"], rel=1e-4
@@ -172,7 +173,7 @@ def test_the_order_of_explainers_decides_the_headline(task, network):
 def test_without_annotations_nothing_is_said_about_them(tmp_path, network):
     task = load_task(small_spec(tmp_path, decoy={"name": "none"}))
     found = evaluate(network, task, EvaluationConfig(pictures=2), CPU)
-    assert set(found.metrics) <= {"acc/test", "acc/worst_group", *CALIBRATION}
+    assert set(found.metrics) <= {"acc/test", "acc/worst_group", "predicted/largest_share", *CALIBRATION}
 
 
 def test_calibration_is_that_of_the_headline_with_a_temperature_from_validation(task, network):

@@ -14,12 +14,13 @@ from xfeedback.data.pictures import Pictures
 from xfeedback.data.task import Split, Task
 from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.faithfulness import arranged, faithfulness
+from xfeedback.engine.leak import leak_share
 from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.shown import picture_arrays
 from xfeedback.errors import UserError
 from xfeedback.explain.scored import Explained
-from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, worst_group
+from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
@@ -62,6 +63,7 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
             explained, config, notes = explanations(network, task, config, headline)
             marked = marked_share(task.val or task.train) if task.kind == "text" else None
             metrics |= localisation(explained, headline, config, marked) if task.has_annotations else {}
+            metrics |= _leak(explained, views) if task.has_annotations and config.explained else {}
             pictures = picture_arrays(explained, task, headline, config)
             if config.faithfulness:
                 found = faithfulness(explained, headline, config)
@@ -73,6 +75,14 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         curves=curves,
         reliability=trusted.reliability,
     )
+
+
+def _leak(explained: Explained, views: Mapping[str, Loader]) -> dict[str, float]:
+    """Two views that show different colours on every image: its own class's and another one's."""
+    if explained.layer is None or not {"correlated", "conflict"} <= set(views):
+        return {}
+    found = leak_share(explained.network, explained.layer, views["correlated"], views["conflict"])
+    return {} if found is None else {"explanation/leak_share": found}
 
 
 def _calibration(
@@ -104,7 +114,8 @@ def accuracies(logits: Mapping[str, Tensor], task: Task) -> dict[str, float]:
 
     ``acc/worst_group``: of the first view; groups are the class and, with decoys, whether the decoy shows it.
     ``acc/reliance``: points lost when decoys are random instead of class-coded. ``explanation/decoy_effect``: points of
-    probability that random decoys give to what is predicted with them.
+    probability that random decoys give to what is predicted with them. ``predicted/largest_share``: of the test samples
+    in the first view, how many the class gets that is predicted most often.
 
     Args:
         logits: ``(N, K)`` by view, the headline first.
@@ -116,6 +127,7 @@ def accuracies(logits: Mapping[str, Tensor], task: Task) -> dict[str, float]:
     worst = worst_group(found.argmax(1), y, task.test.shown.get(view))
     if worst is not None:
         metrics["acc/worst_group"] = worst
+    metrics["predicted/largest_share"] = largest_share(found.argmax(1))
     if "correlated" in logits and "random" in logits:
         metrics["acc/reliance"] = metrics["acc/correlated"] - metrics["acc/random"]
     if "clean" in logits and "random" in logits:

@@ -31,23 +31,26 @@ def localisation(
 
     All are means over annotated samples whose map is not dead, but ``dead``, the share of dead maps, and ``mnd_u``,
     where these count as uniform maps. Scores against the wrong region are left out where no sample has one, distances
-    for series. Padding counts nowhere. ``marked``, the share of the tokens that people mark, adds the agreement with
-    rationales of texts.
+    for series; ``area_wrong`` is the region's share of the input, what a uniform map has in it. Padding counts nowhere.
+    ``marked``, the share of the tokens that people mark, adds the agreement with rationales of texts.
     """
     tables = {name: Scores(marked) for name in config.explainers}
-    seen = 0
+    seen, areas = 0, []
     for number, batch in enumerate(first(batches, config.explained)):
         few = max(0, min(len(batch), config.explained_slow - seen))
         seen += len(batch)
         parts = list(grids(batch))
+        areas += [part.wrong[part.counts].double().mean((1, 2)) for part in parts if part.wrong is not None]
         for name, maps in _maps(explained, config.explainers, batch, few, number).items():
             for part in parts:
                 tables[name].add(part, part.of(maps))
-    return {
+    scores = {
         f"explanation/{score}{'' if position == 0 else f'_{name}'}": value
         for position, (name, table) in enumerate(tables.items())
         for score, value in table.means().items()
     }
+    wrong = torch.cat(areas) if areas else torch.zeros(0)
+    return scores | ({"explanation/area_wrong": 100 * float(wrong.mean())} if len(wrong) else {})
 
 
 def _maps(explained: Explained, names: tuple[str, ...], batch: Batch, few: int, number: int) -> dict[str, Tensor]:

@@ -8,9 +8,10 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from xfeedback.metrics.groups import accuracy, balanced_accuracy, decoy_effect, worst_group
+from xfeedback.metrics.groups import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.metrics.localisation import (
     WrongReasons,
+    changed_cells,
     expectation,
     half_height_iou,
     mass_inside,
@@ -38,12 +39,14 @@ __all__ = [
     "balanced_accuracy",
     "brier",
     "calibration_error",
+    "changed_cells",
     "decoy_effect",
     "expectation",
     "forgetting",
     "forward_transfer",
     "half_height_iou",
     "largest_calibration_error",
+    "largest_share",
     "log_loss",
     "mass_inside",
     "noisy_linear_imputation",

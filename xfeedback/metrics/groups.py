@@ -39,6 +39,18 @@ def worst_group(predicted: Tensor, y: Tensor, shown: Tensor | None = None, least
     return 100 * float(torch.stack(found).min()) if found else None
 
 
+def largest_share(predicted: Tensor) -> float:
+    """Return the share of the class that is predicted most often; 100 where a network has collapsed to one class.
+
+    Args:
+        predicted: classes ``(N,)``.
+
+    >>> largest_share(torch.tensor([0, 2, 2, 1]))
+    50.0
+    """
+    return 100 * float(predicted.bincount().max()) / len(predicted)
+
+
 def decoy_effect(with_decoy: Tensor, clean: Tensor) -> float:
     """Return mean [ p_c(x) - p_c(x without its decoy) ] in points, c the class predicted with the decoy.
 

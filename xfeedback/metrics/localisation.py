@@ -100,6 +100,18 @@ def pixel_distance(region: Tensor) -> Tensor:
     return torch.cat([distance_to_region(part) for part in region.split(rows)])
 
 
+def changed_cells(before: Tensor, after: Tensor, rtol: float = 1e-5) -> Tensor:
+    """Return which cells of a feature map ``(B, K, h, w)`` differ in any channel, bool ``(B, h, w)``.
+
+    Args:
+        before: of some inputs.
+        after: of the same inputs changed.
+        rtol: differences up to this part of the sample's largest value are rounding: fast convolutions mix neighbours.
+    """
+    largest = before.abs().amax((1, 2, 3), keepdim=True)[:, 0]
+    return (after - before).abs().amax(1) > rtol * largest
+
+
 class WrongReasons:
     """Wrong-reason ratio, 100 mean_b [ sum_p Wr 1[n > tau] / sum_p Wr ] with n = m / max m, tau the mean of n over all.
 
