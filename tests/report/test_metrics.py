@@ -27,6 +27,9 @@ VIEWS = ("acc/random", "acc/conflict", "acc/clean", "acc/correlated")
         ("explanation/wr_integrated_gradients", "WR, integrated gradients", "lower"),
         ("explanation/ap95_occlusion", "AP@95, occlusion", "higher"),
         ("acc/random", "random", "higher"),
+        ("explanation/area_wrong", "area of wrong", None),
+        ("explanation/leak_share", "leak", None),
+        ("predicted/largest_share", "top class", None),
     ],
 )
 def test_names_and_directions(name, short, better):

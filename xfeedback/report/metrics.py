@@ -43,6 +43,8 @@ _TITLES = {
     "explanation/mnd_u": "Mean normalised distance, dead maps as uniform",
     "explanation/dead": "Dead maps",
     "explanation/decoy_effect": "Effect of the decoy on p",
+    "explanation/area_wrong": "Area of the wrong region",
+    "explanation/leak_share": "Cells of the object that a decoy's colour changes",
     "faithfulness/drop_area": "Area under accuracy, most relevant removed first",
     "faithfulness/drop_gain": "The same, less than at random",
     "faithfulness/road_morf": "ROAD accuracy, most relevant removed first",
@@ -66,6 +68,7 @@ _TITLES = {
     "calibration/brier_scaled": "Brier score, after temperature scaling",
     "calibration/nll_scaled": "Log loss, after temperature scaling",
     "calibration/temperature": "Temperature",
+    "predicted/largest_share": "Class predicted most often",
     STEP_RATIO: "Relative step time",
     STEP_TIME: "Step time",
 }
@@ -94,6 +97,8 @@ _SHORT = {
     "explanation/mnd_u": "MND_u",
     "explanation/dead": "dead",
     "explanation/decoy_effect": "decoy effect",
+    "explanation/area_wrong": "area of wrong",
+    "explanation/leak_share": "leak",
     "faithfulness/drop_area": "drop area",
     "faithfulness/drop_gain": "drop gain",
     "faithfulness/road_morf": "ROAD MoRF",
@@ -117,6 +122,7 @@ _SHORT = {
     "calibration/brier_scaled": "Brier at T",
     "calibration/nll_scaled": "NLL at T",
     "calibration/temperature": "T",
+    "predicted/largest_share": "top class",
     STEP_RATIO: "cost",
 }
 _ORDER = [
@@ -272,5 +278,12 @@ def _unit(name: str) -> str:
         return "×"
     if name.endswith("_ms"):
         return "ms"
-    shares = ("acc/", "continual/", "explanation/", "calibration/ece", *(f"faithfulness/{score}" for score in _SHARES))
+    shares = (
+        "acc/",
+        "continual/",
+        "explanation/",
+        "predicted/",
+        "calibration/ece",
+        *(f"faithfulness/{score}" for score in _SHARES),
+    )
     return "%" if name.startswith(shares) else ""
