@@ -1,8 +1,8 @@
 """A task: the splits of a data set with their decoys and annotations, and the loaders that serve them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -155,19 +155,34 @@ class Task:
         With decoys ``random`` and ``correlated``, else ``val``.
         """
         views = ("random", "correlated") if self.decoy else ()
-        return {} if self.val is None else self._views("val", views, batch_size, device)
+        return {} if self.val is None else self._views("val", views, batch_size, device, "val")
 
     def test_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, Loader]:
         """Return the test views by name.
 
-        With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for), else ``test``.
+        With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for), else ``test``;
+        see :meth:`on_validation`.
         """
-        return self._views("test", self.decoy.test_views if self.decoy else (), batch_size, device)
+        known = ("clean", *self.test.shown)
+        views = tuple(view for view in self.decoy.test_views if view in known) if self.decoy else ()
+        return self._views("test", views, batch_size, device, "val" if self.test is self.val else "test")
+
+    def on_validation(self) -> Self:
+        """Return the task with its validation set in the place of its test set, which it knows no more.
+
+        With decoys the views are ``random``, ``clean`` and ``correlated``, else the one view is called ``val``.
+
+        Raises:
+            UserError: there is no validation set.
+        """
+        if self.val is None:
+            raise UserError(f"{self.name} has no validation set, and options must not be chosen on test data")
+        return replace(self, test=self.val, stamps=(*self.stamps, "validation"), _resident={})
 
     def _views(
-        self, split: str, views: tuple[str, ...], batch_size: int, device: torch.device | str
+        self, split: str, views: tuple[str, ...], batch_size: int, device: torch.device | str, name: str
     ) -> dict[str, Loader]:
-        named = {view: view for view in views} or {split: "clean"}
+        named = {view: view for view in views} or {name: "clean"}
         return {name: self._loader(split, batch_size, device, view) for name, view in named.items()}
 
     def _loader(

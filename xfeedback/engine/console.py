@@ -79,7 +79,8 @@ def ended(spec: RunSpec, outcome: "Outcome") -> None:
         _OUT.print("failed ", style="red", end="")
         _OUT.print(failure(spec, outcome), markup=False)
     elif record:
-        figures = ", ".join(f"{k} {v:.1f}" for k, v in record["metrics"].items() if k == INSIDE or describe(k).is_view)
+        shown = {k: v for k, v in record["metrics"].items() if k == INSIDE or describe(k.removeprefix("val/")).is_view}
+        figures = ", ".join(f"{k} {v:.1f}" for k, v in shown.items())
         word = "done" if outcome.status == "done" else "finished before (force=true runs it anew)"
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)

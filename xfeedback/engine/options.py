@@ -79,6 +79,8 @@ class EvaluationConfig:
     """How a trained network is evaluated.
 
     Attributes:
+        split: ``validation``: whatever would be measured on test data is measured on validation data, under names that
+            begin with ``val/``, and test data are dropped as soon as they are loaded. For choosing options.
         batch_size: samples at a time.
         explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
             ``centre`` know nothing of the network: floors for the scores.
@@ -100,6 +102,7 @@ class EvaluationConfig:
             their features permuted.
     """
 
+    split: Literal["test", "validation"] = "test"
     batch_size: int = 256
     explainers: tuple[Explainer, ...] = ("grad_cam", "gradient")
     explained: int = 1000

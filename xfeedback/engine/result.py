@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from xfeedback import files
 from xfeedback.data import inputs
 from xfeedback.data.task import Task
+from xfeedback.engine.confusion import write_confusion
 from xfeedback.engine.cost import step_ratio
 from xfeedback.engine.evaluate import evaluate
 from xfeedback.engine.pictures import write_pictures
@@ -33,9 +34,10 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
     weights = save_weights(module.network, folder / "weights.pt")
     files.write_json(folder / inputs.FILE, inputs.Inputs.of(task).plain())
     write_pictures(folder, evaluation.pictures, task.class_names)
+    write_confusion(folder, evaluation.confusion, task.class_names)
     return {
         **trained.continual,
-        "metrics": {**evaluation.metrics, **trained.continual.get("metrics", {}), **cost},
+        "metrics": {**_named(evaluation.metrics | trained.continual.get("metrics", {}), spec), **cost},
         "stamps": [*task.stamps_now, *module.stamps],
         "select_on": selection_metric(spec, task) or "last",
         "selected_epoch": trained.epoch,
@@ -47,6 +49,11 @@ def measure(spec: RunSpec, task: Task, module: FeedbackModule, trained: Trained,
         "reliability": {name: dict(bins) for name, bins in evaluation.reliability.items()},
         "weights_sha256": weights,
     }
+
+
+def _named(metrics: dict[str, float], spec: RunSpec) -> dict[str, float]:
+    """What was measured on validation data says so in its name."""
+    return {f"val/{name}": value for name, value in metrics.items()} if spec.evaluation.split != "test" else metrics
 
 
 def save_weights(network: nn.Module, path: Path) -> str:

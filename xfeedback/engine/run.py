@@ -82,9 +82,13 @@ def refused(spec: RunSpec, error: Exception) -> Outcome:
 
 
 def load_task(spec: RunSpec) -> Task:
-    """Load the data set with its decoys, annotations, and what its phases set aside."""
+    """Load the data set with its decoys, annotations, and what its phases set aside.
+
+    Raises:
+        UserError: among others, evaluation on validation data is asked for and there are none.
+    """
     paths = spec.paths
-    return data.load(
+    task = data.load(
         spec.dataset,
         spec.decoy,
         seed=spec.seed,
@@ -93,6 +97,7 @@ def load_task(spec: RunSpec) -> Task:
         cache=Path(paths.cache),
         arrange=partial(arrange, spec.phases),
     )
+    return task.on_validation() if spec.evaluation.split == "validation" else task
 
 
 def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
@@ -145,7 +150,7 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, m
 
 def _close(logger: Guarded | None, folder: RunFolder) -> None:
     if logger is not None:
-        logger.close(folder.result(), folder.path / "explanations.png")
+        logger.close(folder.result(), folder.path)
 
 
 def _one_line(error: BaseException) -> str:

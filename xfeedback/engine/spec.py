@@ -168,12 +168,14 @@ class RunSpec:
     def plain(self) -> dict[str, Any]:
         """Return all options as nested plain values; :meth:`from_plain` reads them back.
 
-        Ordinary training says nothing of phases: its name is that of runs from before there were any.
+        What is as it was before an option existed says nothing of it: the run keeps its name.
         """
         parts = ["dataset", "decoy", "model", "optimiser", "trainer", "evaluation", "logger", "paths"]
         parts += ["phases"] if self.phases != PhasesConfig() else []
         parts += ["continual"] if self.continual is not None else []
         values: dict[str, Any] = {part: asdict(getattr(self, part)) for part in parts}
+        if self.evaluation.split == "test":
+            del values["evaluation"]["split"]
         values["method"] = {name: asdict(config) for name, config in self.methods.items()}
         return json.loads(json.dumps({**values, "seed": self.seed, "variant": self.variant}))
 

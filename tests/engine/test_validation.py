@@ -1,0 +1,73 @@
+"""Evaluation on validation data: nothing is learned of the test data, and every name says so."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.engine.small import small_spec
+from xfeedback import data
+from xfeedback.data.task import Split
+from xfeedback.engine.run import load_task, run_experiment
+from xfeedback.errors import UserError
+
+DRAWN = {"name": "lap_synthetic", "train": 64, "val": 40, "test": 48}
+
+
+def drawn(folder, decoy="corner", split="validation", **more):
+    evaluation = {"split": split, "explained": 8, "pictures": 0}
+    decoys = {"name": decoy, "size": 8, "code": "hue"} if decoy == "corner" else {"name": decoy}
+    return small_spec(folder, dataset=dict(DRAWN), decoy=decoys, evaluation=evaluation, **more)
+
+
+def same(one: Split, other: Split) -> bool:
+    return torch.equal(one.y, other.y) and torch.equal(one.index, other.index)
+
+
+def test_a_task_on_validation_data_holds_no_test_data(tmp_path):
+    whole, task = load_task(drawn(tmp_path, split="test")), load_task(drawn(tmp_path))
+    assert whole.val is not None
+    assert task.val is not None
+    assert not same(task.test, whole.test)
+    assert same(task.test, whole.val)
+    assert same(task.val, whole.val)
+    assert same(task.train, whole.train)
+    assert list(task.test_loaders(16, "cpu")) == ["random", "clean", "correlated"]
+    assert list(load_task(drawn(tmp_path, decoy="none")).test_loaders(16, "cpu")) == ["val"]
+    assert task.stamps == (*whole.stamps, "validation")
+    for view, loader in whole.val_loaders(64, "cpu").items():
+        (expected,), (found,) = loader, task.test_loaders(64, "cpu")[view]
+        assert torch.equal(found.x, expected.x)
+
+
+def test_figures_on_validation_data_say_so_and_are_those_that_training_logged(tmp_path, monkeypatch):
+    load, seen = data.load, []
+
+    def with_test_data_that_break(*arguments, **options):
+        task = load(*arguments, **options)
+        seen.append(task.test)
+        return replace(task, test=replace(task.test, x=task.test.x[:0], y=task.test.y[:0]))
+
+    monkeypatch.setattr(data, "load", with_test_data_that_break)
+    outcome = run_experiment(drawn(tmp_path, method={"xbl": {}}))
+    record = outcome.record
+    assert outcome.status == "done", record
+    assert seen
+    assert all(name.startswith(("val/", "cost/")) for name in record["metrics"])
+    assert "val/explanation/inside" in record["metrics"]
+    assert "validation" in record["stamps"]
+    last = (outcome.folder / "metrics.jsonl").read_text().splitlines()[record["selected_epoch"]]
+    assert json.loads(last)["val/random"] == pytest.approx(record["metrics"]["val/acc/random"], abs=1e-4)
+
+
+def test_a_run_keeps_its_name_and_the_one_on_validation_data_has_another(tmp_path):
+    spec = drawn(tmp_path, split="test")
+    assert "split" not in spec.plain()["evaluation"]
+    assert drawn(tmp_path).plain()["evaluation"]["split"] == "validation"
+    assert drawn(tmp_path).run != spec.run
+
+
+def test_without_validation_data_it_is_refused(tmp_path):
+    with pytest.raises(UserError, match="decoy_digits has no validation set, and options must not be chosen on test"):
+        run_experiment(small_spec(tmp_path, evaluation={"split": "validation"}))
