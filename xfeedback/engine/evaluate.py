@@ -13,6 +13,7 @@ from xfeedback.data.loader import Loader
 from xfeedback.data.pictures import Pictures
 from xfeedback.data.task import Split, Task
 from xfeedback.engine.calibrate import Calibration, calibration
+from xfeedback.engine.confusion import MOST_CLASSES, confusion
 from xfeedback.engine.faithfulness import arranged, faithfulness
 from xfeedback.engine.leak import leak_share
 from xfeedback.engine.localise import localisation
@@ -41,6 +42,7 @@ class Evaluation:
         notes: what could not be measured and why.
         curves: of faithfulness by name, one value a level.
         reliability: bins of confidence, as in :class:`~xfeedback.engine.calibrate.Calibration`.
+        confusion: how often each class was taken for each ``(K, K)``, by test view; empty for very many classes.
     """
 
     metrics: dict[str, float]
@@ -48,6 +50,7 @@ class Evaluation:
     notes: tuple[str, ...] = ()
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     reliability: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)
+    confusion: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: torch.device) -> Evaluation:
@@ -74,7 +77,15 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         notes=tuple(dict.fromkeys(notes)),
         curves=curves,
         reliability=trusted.reliability,
+        confusion=confusions(logits, task),
     )
+
+
+def confusions(logits: Mapping[str, Tensor], task: Task) -> dict[str, NDArray[np.int64]]:
+    """Return the confusion matrix of each test view, the headline first; none where nobody could look at one."""
+    if task.n_classes > MOST_CLASSES:
+        return {}
+    return {view: confusion(found.argmax(1), task.test.y, task.n_classes) for view, found in logits.items()}
 
 
 def _leak(explained: Explained, views: Mapping[str, Loader]) -> dict[str, float]:

@@ -1,33 +1,39 @@
 """Loggers on top of the run folder's own history; none of them can end a training."""
 
-import os
-import sys
+import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from tqdm import tqdm
+from pytorch_lightning.loggers import Logger, WandbLogger
 
 from xfeedback.engine.spec import RunSpec
-
-WANDB_SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finish_timeout": 60}
-"""How long wandb may keep a run waiting when it does not answer; what it could not send stays on disk."""
-STEP = "trainer/global_step"
-BEST = {"train/loss": "min,last", "train/acc": "max,last", "val/*": "max,last"}
-"""What wandb's summary keeps of a figure's course; of all others the last value."""
+from xfeedback.errors import Preempted
+from xfeedback.tracking import local, mlflow_run, wandb_run
+from xfeedback.tracking.words import note, one_line
 
 
 class Guarded(Logger):
     """Pass everything on to a logger; its first failure is reported once and it is left alone from then on.
 
+    Args:
+        logger: what is guarded.
+        pictures: send what a finished run's folder has to show.
+        finish: close it as ``done``, ``failed`` or ``preempted``; called even when it has failed before.
+
     Attributes:
         steps_before: of earlier phases: added to the step, so that it counts over the whole run.
     """
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(
+        self,
+        logger: Logger,
+        pictures: Callable[[Path], None] | None = None,
+        finish: Callable[[str], None] | None = None,
+    ) -> None:
         super().__init__()
-        self.logger = logger
+        self.logger, self.pictures, self.finish = logger, pictures, finish
         self.steps_before = 0
         self.failed: str | None = None
 
@@ -47,8 +53,8 @@ class Guarded(Logger):
         try:
             call()
         except Exception as error:  # noqa: BLE001 - whatever a logger raises, training goes on
-            self.failed = _line(error)
-            _note(f"{self.name} stopped: {self.failed}. Training goes on; metrics.jsonl is kept.")
+            self.failed = one_line(error)
+            note(f"{self.name} stopped: {self.failed}. Training goes on; metrics.jsonl is kept.")
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Log scalars."""
@@ -67,106 +73,101 @@ class Guarded(Logger):
         """Close."""
         self._try(lambda: self.logger.finalize(status))
 
-    def close(self, result: Mapping[str, Any] | None, picture: Path) -> None:
-        """Log a finished run's metrics and its picture, and close the logger even when it has failed.
+    def close(self, result: Mapping[str, Any] | None, folder: Path) -> None:
+        """Log a finished run's metrics and pictures, and close the logger even when it has failed.
 
         Args:
             result: what ``result.json`` holds, or None when the run did not finish.
-            picture: the run's explanations.
+            folder: of the run.
         """
         if result is not None:
             self._try(lambda: self.logger.log_metrics(result["metrics"], result["steps"]))
             self._try(self.logger.save)
-        if isinstance(self.logger, WandbLogger):
-            if result is not None and picture.exists():
-                self._try(lambda: self.logger.log_image("explanations", [str(picture)]))  # type: ignore[attr-defined]
-            _finish_wandb(0 if result is not None else 1)
+            if self.pictures is not None:
+                self._try(partial(self.pictures, folder))
+        if self.finish is not None:
+            self._end(self.finish, "done" if result is not None else _ending(folder))
+
+    def _end(self, finish: Callable[[str], None], ending: str) -> None:
+        try:
+            finish(ending)
+        except Exception as error:  # noqa: BLE001
+            if self.failed is None:
+                note(f"{self.name} did not finish cleanly: {one_line(error)}")
 
 
-def _finish_wandb(exit_code: int) -> None:
-    import wandb
-
+def _ending(folder: Path) -> str:
+    """How a run without a result ended, by its ``error.json``."""
+    path = folder / "error.json"
     try:
-        wandb.finish(exit_code=exit_code)
-    except Exception as error:  # noqa: BLE001
-        _note(f"wandb did not finish cleanly: {_line(error)}")
+        kind = json.loads(path.read_text())["kind"]
+    except (OSError, ValueError, KeyError):
+        kind = None
+    return wandb_run.PREEMPTED if kind == Preempted.__name__ else "failed"
 
 
 def build_logger(spec: RunSpec) -> Guarded | None:
-    """Return the logger that was asked for, its files inside the run folder.
+    """Return the logger that was asked for; all but MLflow's keep their files inside the run folder.
 
     A logger that can't be built is reported and left out.
     """
-    kinds = {"csv": _csv, "tensorboard": _tensorboard, "wandb": _wandb}
+    kinds = {"csv": _csv, "tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
     if spec.logger.name not in kinds:
         return None
     try:
-        return Guarded(kinds[spec.logger.name](spec))
+        return kinds[spec.logger.name](spec)
     except Exception as error:  # noqa: BLE001
-        _note(f"logger={spec.logger.name} could not start: {_line(error)}. Training goes on.")
+        note(f"logger={spec.logger.name} could not start: {one_line(error)}. Training goes on.")
         return None
 
 
-def _csv(spec: RunSpec) -> Logger:
-    return CSVLogger(spec.folder, name="", version="csv")
+def _csv(spec: RunSpec) -> Guarded:
+    return Guarded(local.start_csv(spec.folder))
 
 
-def _tensorboard(spec: RunSpec) -> Logger:
-    return TensorBoardLogger(spec.folder, name="", version="tensorboard")
+def _tensorboard(spec: RunSpec) -> Guarded:
+    logger = local.start_tensorboard(spec.folder)
+    guarded = Guarded(logger, partial(local.send_pictures, logger))
+    guarded.log_hyperparams(spec.plain())
+    return guarded
 
 
-def _wandb(spec: RunSpec) -> Logger:
-    import wandb
-
-    if not wandb_is_offline(spec.logger.mode):
-        try:
-            return _wandb_run(spec, "online")
-        except Exception as error:  # noqa: BLE001 - a network that fails ends no training
-            _note(f"wandb: {_line(error)}. Training goes on offline; scripts/wandb_sync.py sends the run later.")
-            wandb.teardown()  # what failed would still hold the run's id
-    return _wandb_run(spec, "offline")
-
-
-def _wandb_run(spec: RunSpec, mode: Literal["online", "offline"]) -> Logger:
-    import wandb
-
-    offline = mode == "offline"
-    run = wandb.init(
-        name=spec.run,
-        id=spec.run.rsplit("-", 1)[1],  # a run that is resumed goes on in its curve
+def _mlflow(spec: RunSpec) -> Guarded:
+    logger = mlflow_run.start(
         project=spec.logger.project,
-        group=f"{spec.label}-{spec.model.name}-{spec.method}-{spec.cell}",
-        job_type=spec.method,
-        tags=[spec.label, spec.model.name, *spec.methods],
-        config=spec.plain(),
-        dir=spec.folder,
-        mode=mode,
-        resume=None if offline else "allow",
-        settings=wandb.Settings(quiet=True, silent=offline, console="off", **WANDB_SECONDS),
+        name=spec.run,
+        key=_key(spec),
+        tags={"group": _group(spec), "dataset": spec.label, "model": spec.model.name, "method": spec.method},
+        outputs=Path(spec.paths.outputs),
     )
-    run.define_metric(STEP)
-    run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name, best in BEST.items():
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary=best)
-    return WandbLogger(experiment=run)
+    guarded = Guarded(logger, partial(mlflow_run.send_pictures, logger), partial(mlflow_run.finish, logger))
+    guarded.log_hyperparams(spec.plain())
+    return guarded
 
 
-def wandb_is_offline(mode: str) -> bool:
-    """Decide before anything connects: WANDB_MODE, then the option, then whether a key is at hand."""
-    wanted = os.environ.get("WANDB_MODE", mode)
-    if wanted in ("online", "shared"):
-        return False
-    if wanted in ("offline", "disabled", "dryrun"):
-        return True
-    netrc = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    logged_in = bool(os.environ.get("WANDB_API_KEY")) or (netrc.exists() and "wandb" in netrc.read_text())
-    return not logged_in
+def _wandb(spec: RunSpec) -> Guarded:
+    run = wandb_run.start(
+        wandb_run.About(
+            name=spec.run,
+            id=_key(spec),  # a run that is resumed goes on in its curve
+            project=spec.logger.project,
+            group=_group(spec),
+            job_type=spec.method,
+            tags=(spec.label, spec.model.name, *spec.methods),
+            config=spec.plain(),
+            folder=spec.folder,
+            mode=spec.logger.mode,
+        )
+    )
+    logger = WandbLogger(experiment=run)
+    return Guarded(logger, partial(wandb_run.send_pictures, run), partial(wandb_run.finish, run))
 
 
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()).rstrip(".") or type(error).__name__
+def _key(spec: RunSpec) -> str:
+    """The hash that names the run."""
+    return spec.run.rsplit("-", 1)[1]
 
 
-def _note(text: str) -> None:
-    """Show a line above the progress bar."""
-    tqdm.write(f"note: {text}", file=sys.stderr)
+def _group(spec: RunSpec) -> str:
+    """What the seeds of a row share."""
+    return f"{spec.label}-{spec.model.name}-{spec.method}-{spec.cell}"

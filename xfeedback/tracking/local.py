@@ -1,0 +1,48 @@
+"""TensorBoard and CSV: files in the run folder that Lightning writes, and what it leaves out."""
+
+import csv
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from xfeedback import files
+from xfeedback.tracking.pictures import PICTURES
+
+if TYPE_CHECKING:
+    from pytorch_lightning.loggers import CSVLogger, TensorBoardLogger
+
+
+def start_csv(folder: Path) -> "CSVLogger":
+    """Start ``csv/metrics.csv``, or go on in it: Lightning alone would delete the rows of a run that is resumed."""
+    from pytorch_lightning.loggers import CSVLogger
+
+    path = folder / "csv" / "metrics.csv"
+    before = path.read_bytes() if path.exists() else b""
+    logger = CSVLogger(folder, name="", version="csv")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Experiment logs directory")
+        writer = logger.experiment  # deletes the file
+    if before:
+        files.write_bytes(path, before)
+        writer.metrics_keys = next(csv.reader([before.decode().splitlines()[0]]))
+    return logger
+
+
+def start_tensorboard(folder: Path) -> "TensorBoardLogger":
+    """Start ``tensorboard/``; a run that is resumed adds a file, which TensorBoard shows in the same curve."""
+    from pytorch_lightning.loggers import TensorBoardLogger
+
+    return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+
+
+def send_pictures(logger: "TensorBoardLogger", folder: Path) -> None:
+    """Add a finished run's pictures."""
+    import numpy as np
+    from PIL import Image
+
+    for name, file in PICTURES.items():
+        if (folder / file).exists():
+            with Image.open(folder / file) as picture:
+                pixels = np.array(picture.convert("RGB"))
+            logger.experiment.add_image(name, pixels, 0, dataformats="HWC")
+    logger.experiment.flush()
