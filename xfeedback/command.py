@@ -1,10 +1,12 @@
 """The command line: ``xfeedback method=xbl dataset=cifar``, from any folder; ``python run.py`` is the same.
 
+A first argument that is a plain word is a command of :mod:`xfeedback.commands`: ``xfeedback explain RUN image.png``.
 ``--config-dir FOLDER`` adds your own configs. Exit codes: 0 done, 1 a run failed, 2 the request can't work, 75 stopped
 by a signal with its state saved, 130 interrupted.
 """
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -38,6 +40,10 @@ def cell(config: DictConfig) -> int:
 def main() -> None:
     """Run the command line; whatever goes wrong ends it with one line."""
     try:
+        if re.fullmatch(r"[a-z_]+", " ".join(sys.argv[1:2])):
+            from xfeedback import commands
+
+            raise SystemExit(commands.run(sys.argv[1:]))
         cell()
     except KeyboardInterrupt:
         _end("interrupted; the same command resumes where it stood", 130)

@@ -83,13 +83,13 @@ def decoded(items: Sequence[Item], size: int, store: Path, what: str) -> tuple[P
 
 
 def _decode(items: Sequence[Item], size: int, what: str) -> dict[str, NDArray]:
-    _picture.cache_clear()
+    picture_of.cache_clear()
     count = len(items)
     x = np.empty((count, 3, size, size), dtype=np.uint8)
     mask, wrong = np.zeros((2, count, size, size), dtype=bool)
     grey = True
     for row, item in enumerate(cache.progress(items, count, what)):
-        picture = _picture(item.picture)
+        picture = picture_of(item.picture)
         grey &= picture.mode == "L"
         height, width = picture.height, picture.width
         bad = np.zeros((height, width), dtype=bool) if item.wrong is None else item.wrong(height, width)
@@ -111,8 +111,12 @@ def _decode(items: Sequence[Item], size: int, what: str) -> dict[str, NDArray]:
 
 
 @lru_cache(maxsize=1)
-def _picture(path: Path) -> Any:
-    """Return a PIL image in grey (``L``) or colour (``RGB``); several items may be parts of one."""
+def picture_of(path: Path) -> Any:
+    """Return a PIL image in grey (``L``) or colour (``RGB``); several items may be parts of one.
+
+    Raises:
+        UserError: it can't be read.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
@@ -124,11 +128,17 @@ def _picture(path: Path) -> Any:
         raise UserError(f"cannot read the image {path}: {error}.") from error
 
 
-def resized(picture: Any, size: int) -> NDArray:
-    """Return a PIL image as ``(3, size, size)`` uint8, or ``(1, size, size)`` when grey; bilinear, smoothed before."""
+def resized(picture: Any, size: int, height: int | None = None) -> NDArray:
+    """Return a PIL image as ``(3, height, size)`` uint8, or ``(1, ...)`` when grey; bilinear, smoothed before.
+
+    Args:
+        picture: in grey or colour.
+        size: width in pixels.
+        height: None: as the width.
+    """
     from PIL import Image
 
-    pixels = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+    pixels = np.asarray(picture.resize((size, height or size), Image.Resampling.BILINEAR))
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 

@@ -17,7 +17,7 @@ def text_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> I
     """Draw texts one below the other; annotated tokens are underlined in the first line of each.
 
     Args:
-        arrays: as :func:`~xfeedback.engine.pictures.write_pictures` takes them, of texts.
+        arrays: as :func:`~xfeedback.engine.pictures.write_pictures` takes them, of texts; ``label`` may be missing.
         class_names: one per class.
     """
     rows = list(_rows(arrays, class_names))
@@ -51,9 +51,11 @@ def _rows(
         real = np.flatnonzero(arrays["valid"][n])[:MOST_TOKENS] if "valid" in arrays else np.arange(len(tokens))
         words = [str(token) for token in tokens[real]]
         marked = arrays["mask"][n][real] if "mask" in arrays else np.zeros(len(real), dtype=bool)
-        label, said = (str(class_names[arrays[name][n]]) for name in ("label", "prediction"))
-        head = f"{label}: says {said}"
-        colour = GREEN if label == said else RED
+        said = str(class_names[arrays["prediction"][n]])
+        head, colour = f"says {said}", BLACK
+        if "label" in arrays:
+            label = str(class_names[arrays["label"][n]])
+            head, colour = f"{label}: says {said}", GREEN if label == said else RED
         yield head, colour, [(word, (255, 255, 255), bool(flag)) for word, flag in zip(words, marked, strict=True)]
         for name in names:
             weights = np.clip(np.nan_to_num(arrays[name][n].astype(np.float64)), 0, 1)[real]

@@ -28,17 +28,21 @@ def read(config: Config, places: Places) -> Source:
     """
     archive = "https://www.cs.ucr.edu/~eamonn/time_series_data_2018/"
     train, test = series.found(places, INSIDE, config.problem, ".tsv", archive)
-    return series.source(config, _rows(train), _rows(test))
+    return series.source(config, rows(train), rows(test))
 
 
-def _rows(path: Path) -> list[Series]:
-    """A series a line: the label, then its values, NaN where one is missing or the series has ended."""
-    rows = []
+def rows(path: Path) -> list[Series]:
+    """Read a series a line: the label, then its values, NaN where one is missing or the series has ended.
+
+    Raises:
+        UserError: the file can't be read, or a line has no values or some that are no numbers.
+    """
+    found = []
     for number, line in enumerate(folders.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
         if line.strip():
             label, *values = line.rstrip("\r\n").split("\t")
             where = f"{path}, line {number}"
             if not values:
                 raise UserError(f"{where}: no value after the label; values are separated by tabs")
-            rows.append(Series(values=series.numbers(values, where)[:, None], label=label.strip(), where=where))
-    return rows
+            found.append(Series(values=series.numbers(values, where)[:, None], label=label.strip(), where=where))
+    return found
