@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.cli.command import only_run, read, run
-from tests.data.miniature import write_imagenet
+from tests.data.miniature import write_imagenet, write_shards
 from xfeedback import models
 from xfeedback.config import from_mapping
 from xfeedback.data import load
@@ -31,12 +31,14 @@ PLAIN = ("dataset=imagenet", "model=gapnet", "model.width=4", "evaluation.explai
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     write_imagenet(folder)
+    write_shards(folder)
     return folder
 
 
-def test_two_processes_train_to_the_loss_of_one(data, tmp_path):
+@pytest.mark.parametrize("place", ["root={}/imagenet", pytest.param("shards={}/shards", marks=pytest.mark.slow)])
+def test_two_processes_train_to_the_loss_of_one(data, tmp_path, place):
     """Sums over a batch are rounded in another order, and nothing else differs."""
-    root, losses = f"dataset.root={data}/imagenet", []
+    root, losses = f"dataset.{place.format(data)}", []
     cpu = ("trainer.accelerator=cpu", "trainer.precision=32-true")
     for number, how in enumerate((["trainer=cpu"], ["trainer=ddp", *cpu, "trainer.devices=2"])):
         cwd = tmp_path / str(number)

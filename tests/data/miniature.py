@@ -1,5 +1,7 @@
 """ImageNet's official layout with a few small generated images."""
 
+import tarfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +50,25 @@ def options(place: Path, /, **changed: Any) -> dict[str, Any]:
 def truncate(path: Path) -> None:
     """Cut the end of a file off."""
     path.write_bytes(path.read_bytes()[:-200])
+
+
+def write_shards(root: Path, per_shard: int = 5) -> Path:
+    """Write the images that :func:`write_imagenet` wrote below ``root`` as WebDataset shards, in a mixed order."""
+    folder = root / "shards"
+    folder.mkdir()
+    for part in ("train", "val"):
+        files = sorted((root / "imagenet" / part).glob("*/*.JPEG"))
+        mixed = [files[row] for row in np.random.default_rng(1).permutation(len(files))]
+        for number in range(0, len(mixed), per_shard):
+            with tarfile.open(folder / f"imagenet-{part}-{number // per_shard:06d}.tar", "w") as shard:
+                for path in mixed[number : number + per_shard]:
+                    add_member(shard, f"{path.stem}.jpg", path.read_bytes())
+                    add_member(shard, f"{path.stem}.cls", str(SYNSETS.index(path.parent.name)).encode())
+    return folder
+
+
+def add_member(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    """Add a file to a tar file."""
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    shard.addfile(member, BytesIO(content))

@@ -1,6 +1,7 @@
 """From an image file and its boxes to one input: both go through the same transforms."""
 
 import math
+from io import BytesIO
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -20,8 +21,8 @@ class BrokenError(Exception):
     """An image file that can't be decoded."""
 
 
-def read_image(path: Path) -> tv_tensors.Image:
-    """Return an image in colour ``(3, H, W)`` uint8.
+def read_image(content: Path | BytesIO) -> tv_tensors.Image:
+    """Return an image in colour ``(3, H, W)`` uint8, from its file or its bytes.
 
     Raises:
         BrokenError: it can't be decoded, e.g. because it ends too early.
@@ -29,7 +30,7 @@ def read_image(path: Path) -> tv_tensors.Image:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(content) as picture:
             return tv_tensors.Image(v2.functional.pil_to_tensor(picture.convert("RGB")))
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         raise BrokenError(str(error)) from error

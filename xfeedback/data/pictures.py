@@ -1,11 +1,15 @@
 """Image files that are decoded when they are needed: what stands for the tensor of a data set too large for memory."""
 
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from xfeedback.data.shards import Reader
 
 Broken = Literal["error", "skip"]
 Inputs = Any
@@ -34,6 +38,22 @@ class Recipe:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Shards:
+    """Where the images of a set that lies in tar files stand.
+
+    Attributes:
+        paths: the tar files.
+        reader: reads out of them.
+        lanes, turns: of the order of an epoch; see :func:`xfeedback.data.shards.in_lanes`.
+    """
+
+    paths: tuple[Path, ...]
+    reader: "Reader"
+    lanes: int
+    turns: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Pictures:
     """Files of images and of their boxes; rows are taken as from an array.
 
@@ -44,6 +64,8 @@ class Pictures:
         boxes: path of each image's boxes ``(N,)`` bytes, empty for an image without.
         recipe: how they become inputs.
         replaced: files that were found broken and replaced; one set for all parts of a data set.
+        shards: the tar files that hold the images; None: they are files of their own.
+        places: shard, first byte and number of bytes of each image ``(N, 3)`` int64, or None.
     """
 
     root: Path
@@ -52,6 +74,8 @@ class Pictures:
     boxes: NDArray
     recipe: Recipe
     replaced: set[str] = field(default_factory=set)
+    shards: Shards | None = None
+    places: NDArray | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:
@@ -64,16 +88,29 @@ class Pictures:
     def __getitem__(self, rows: Any) -> Self:
         """Return the files of ``rows``, an array or a tensor of positions."""
         chosen = np.asarray(rows)
-        return replace(self, files=self.files[chosen], boxes=self.boxes[chosen])
+        places = None if self.places is None else self.places[chosen]
+        return replace(self, files=self.files[chosen], boxes=self.boxes[chosen], places=places)
 
     def joined(self, other: "Pictures") -> Self:
         """Return these files followed by those of ``other``, from the same folders."""
         files, boxes = (np.concatenate([getattr(part, name) for part in (self, other)]) for name in ("files", "boxes"))
-        return replace(self, files=files, boxes=boxes)
+        places = None
+        if self.places is not None and other.places is not None:
+            places = np.concatenate([self.places, other.places])
+        return replace(self, files=files, boxes=boxes, places=places)
 
     def file(self, row: int) -> Path:
-        """Return the path of an image."""
+        """Return the path of an image; in a shard: that of the shard, followed by the image's name."""
+        if self.shards is not None and self.places is not None:
+            return self.shards.paths[self.places[row][0]] / Path(self.files[row].decode()).name
         return self.root / self.files[row].decode()
+
+    def content(self, row: int) -> Path | BytesIO:
+        """Return what an image is decoded from: its path, or its bytes out of a shard."""
+        if self.shards is None or self.places is None:
+            return self.file(row)
+        shard, start, size = self.places[row].tolist()
+        return BytesIO(self.shards.reader.read(self.shards.paths[shard], start, size))
 
     def box_file(self, row: int) -> Path | None:
         """Return the path of its boxes, or None."""

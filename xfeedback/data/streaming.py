@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Dataset
 from xfeedback.data.decode import BrokenError, read_boxes, read_image, transformed, transforms
 from xfeedback.data.loader import ALONE, Loader, Pace, Shard
 from xfeedback.data.pictures import Pictures
+from xfeedback.data.shards import in_lanes
 from xfeedback.errors import UserError
 from xfeedback.types import Batch
 
@@ -76,7 +77,7 @@ class Decoder(Dataset[Decoded | UserError]):
         draws = () if self._seed is None else (self._seed, epoch, int(self._data.index[row]))
         for other in self._turns(row):
             try:
-                image = read_image(pictures.file(other))
+                image = read_image(pictures.content(other))
             except BrokenError as error:
                 first = first or f"cannot decode the image {pictures.file(other)}: {error}."
                 if pictures.recipe.broken == "error":
@@ -165,6 +166,13 @@ class StreamingLoader(Loader):
     def batch(self, epoch: int, step: int) -> Batch:
         """Return this process's part of batch ``step`` of ``epoch``, decoded here and now."""
         return self._finished(self._decoder[self._key(epoch, step)], epoch, step)
+
+    def _placed(self, rows: Tensor) -> Tensor:
+        """An epoch of training on shards reads them in stretches."""
+        shards, places = self.data.pictures.shards, self.data.pictures.places
+        if shards is None or places is None or self.seed is None:
+            return rows
+        return in_lanes(rows, places[:, 0], self.batch_size, shards.lanes, shards.turns)
 
     def _workers(self, epoch: int, steps: range) -> DataLoader[Any]:
         keys = _Keys(make=lambda step: self._key(epoch, step), steps=steps)

@@ -1,4 +1,4 @@
-"""ImageNet-1k (ILSVRC 2012) from its folders; images are decoded during training."""
+"""ImageNet-1k (ILSVRC 2012) from its folders or from WebDataset shards; images are decoded during training."""
 
 import hashlib
 import os
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeedback.config import require
-from xfeedback.data import folders, images
+from xfeedback.data import folders, images, shards
 from xfeedback.data.options import DatasetConfig, Places
-from xfeedback.data.pictures import Broken, Pictures, Recipe
+from xfeedback.data.pictures import Broken, Pictures, Recipe, Shards
 from xfeedback.data.source import Part, Source
 from xfeedback.errors import UserError
 
@@ -28,6 +28,12 @@ class Config(DatasetConfig):
 
     Attributes:
         root: folder with ``train/<synset>/*.JPEG`` and ``val/<synset>/*.JPEG``; None: one among the data folders.
+        shards: folder with WebDataset shards ``*train*.tar`` and ``*val*.tar`` in place of ``root``, each image as
+            ``<key>.jpg`` beside its label ``<key>.cls``; training keys begin with the synset. None: image folders.
+        lanes: of shards: a batch reads from so many places at once; a multiple of the number of processes lets each
+            read shards of its own. Changes the order of an epoch.
+        turns: of shards: batches take turns in so many parts of the epoch; as many as workers lets each worker read
+            shards of its own. Changes the order of an epoch.
         boxes: folder with the official boxes, ``train/<synset>/<stem>.xml`` and ``val/<stem>.xml`` (``val/<synset>/``
             too); None: no annotations.
         declared_sizes: sizes (training, official validation) of shortened sets that are accepted and stamped
@@ -48,6 +54,9 @@ class Config(DatasetConfig):
     not_identity: ClassVar[tuple[str, ...]] = ("workers",)
     name: Literal["imagenet"] = "imagenet"
     root: str | None = None
+    shards: str | None = None
+    lanes: int = 8
+    turns: int = 4
     boxes: str | None = None
     declared_sizes: tuple[tuple[int, ...], ...] = ()
     val_per_class: int = 10
@@ -62,6 +71,10 @@ class Config(DatasetConfig):
         super().__post_init__()
         pairs = all(len(pair) == 2 for pair in self.declared_sizes)
         require(pairs, "declared_sizes", self.declared_sizes, "a list of pairs [training, validation]")
+        one = self.root is None or self.shards is None
+        require(one, "shards", self.shards, "left out where root names image folders")
+        for name in ("lanes", "turns"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.val_per_class >= 1, "val_per_class", self.val_per_class, "1 or more")
         require(self.size >= 8, "size", self.size, "8 or more")
         require(self.short_side >= self.size, "short_side", self.short_side, f"at least size ({self.size})")
@@ -85,31 +98,88 @@ def read(config: Config, places: Places) -> Source:
         UserError: there is no such folder, its size is neither official nor declared, the two parts have different
             classes, a class has too few images, or there are no boxes where they should be.
     """
-    root = _root(config, places)
-    synsets = _synsets(root / "train")
-    if _synsets(root / "val") != synsets:
-        raise UserError(f"{root}/train and {root}/val must have the same class folders; {_differing(root)} does not")
-    train, val = (_listed(root, part, synsets) for part in ("train", "val"))
-    complete = folders.check_size("ImageNet", (len(train[0]), len(val[0])), OFFICIAL, config.declared_sizes, root)
+    root, synsets, train, val = _shards(config, places) if config.shards is not None else _folders(config, places)
+    sizes = len(train.files), len(val.files)
+    complete = folders.check_size("ImageNet", sizes, OFFICIAL, config.declared_sizes, root)
     if complete and len(synsets) != CLASSES:
         raise UserError(f"{root} has {len(synsets)} classes of ImageNet, expected {CLASSES}. Restore the folders.")
     replaced: set[str] = set()
     parts = {name: _part(config, root, found, replaced) for name, found in (("train", train), ("val", val))}
-    held = _held_out(train[0], train[1], synsets, config.val_per_class)
+    held = _held_out(train.files, train.labels, synsets, config.val_per_class)
     mean, std = images.IMAGENET
     half = config.size // 2
     return Source(
         train=parts["train"].take(np.flatnonzero(~held)),
-        val=parts["train"].take(_in_turn(train[1], np.flatnonzero(held))),
-        test=parts["val"].take(_in_turn(val[1], np.arange(len(val[1])))),
+        val=parts["train"].take(_in_turn(train.labels, np.flatnonzero(held))),
+        test=parts["val"].take(_in_turn(val.labels, np.arange(len(val.labels)))),
         class_names=_names(synsets),
         mean=mean,
         std=std,
         object_mask="own" if config.has_masks else "center",
         center_box={"gray": half, "hue": half // 2},
         stamps=(*(() if complete else ("subset",)), *images.share_stamp(parts["train"])),
-        fingerprint=hashlib.sha256(b"\n".join([*train[0].tolist(), *val[0].tolist()])).hexdigest(),
+        fingerprint=hashlib.sha256(b"\n".join([*train.files.tolist(), *val.files.tolist()])).hexdigest(),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    """The images of one part in the order of class and name.
+
+    Attributes:
+        files: paths below the root ``(N,)`` bytes; of shards as they would be in the official folders.
+        labels: ``(N,)``.
+        shards, places: see :class:`xfeedback.data.pictures.Pictures`.
+    """
+
+    files: NDArray
+    labels: NDArray
+    shards: Shards | None = None
+    places: NDArray | None = None
+
+
+def _folders(config: Config, places: Places) -> tuple[Path, list[str], _Listed, _Listed]:
+    root = _root(config, places)
+    synsets = _synsets(root / "train")
+    if _synsets(root / "val") != synsets:
+        raise UserError(f"{root}/train and {root}/val must have the same class folders; {_differing(root)} does not")
+    return root, synsets, _listed(root, "train", synsets), _listed(root, "val", synsets)
+
+
+def _shards(config: Config, places: Places) -> tuple[Path, list[str], _Listed, _Listed]:
+    """Index the shards; labels are numbers of synsets in their order, as in the official lists."""
+    root = Path(config.shards or "")
+    found = shards.found(root)
+    held = {part: shards.indexed(paths, places.cache, f"{part} shards") for part, paths in found.items()}
+    synsets = _named(root, held["train"])
+    parts = {}
+    for part, paths in found.items():
+        own = held[part]
+        if sorted(set(own.labels.tolist())) != list(range(len(synsets))):
+            raise UserError(f"{root}: the {part} shards have not each label from 0 to {len(synsets) - 1}")
+        stems = [Path(key.decode()).name for key in own.keys.tolist()]
+        names = [f"{part}/{synsets[at]}/{stem}.JPEG" for at, stem in zip(own.labels.tolist(), stems, strict=True)]
+        tar = Shards(paths=tuple(paths), reader=shards.Reader(), lanes=config.lanes, turns=config.turns)
+        parts[part] = _Listed(
+            files=np.array([n.encode() for n in names]), labels=own.labels, shards=tar, places=own.places
+        )
+    return root, synsets, parts["train"], parts["val"]
+
+
+def _named(root: Path, train: shards.Members) -> list[str]:
+    """The synset of each label, which the keys of the training images begin with."""
+    names: dict[int, str] = {}
+    for key, label in zip(train.keys.tolist(), train.labels.tolist(), strict=True):
+        synset = Path(key.decode()).name.partition("_")[0]
+        if names.setdefault(label, synset) != synset:
+            raise UserError(
+                f"{root}: training keys must begin with their synset (n01440764_10026), and label {label} has "
+                f"{names[label]} and {synset}"
+            )
+    ordered = [names[label] for label in sorted(names)]
+    if len(ordered) < 2 or ordered != sorted(set(ordered)):
+        raise UserError(f"{root}: labels must number two or more synsets in their order")
+    return ordered
 
 
 def _root(config: Config, places: Places) -> Path:
@@ -134,8 +204,7 @@ def _differing(root: Path) -> str:
     return min(set(_synsets(root / "train")) ^ set(_synsets(root / "val")))
 
 
-def _listed(root: Path, part: str, synsets: list[str]) -> tuple[NDArray, NDArray]:
-    """Paths below ``root`` ``(N,)`` bytes, in the order of class and file, and labels ``(N,)``."""
+def _listed(root: Path, part: str, synsets: list[str]) -> _Listed:
     files, labels = [], []
     for label, synset in enumerate(synsets):
         names = sorted(e.name for e in os.scandir(root / part / synset) if e.name.lower().endswith(SUFFIXES))
@@ -143,14 +212,15 @@ def _listed(root: Path, part: str, synsets: list[str]) -> tuple[NDArray, NDArray
             raise UserError(f"{root / part / synset} has no images (*.JPEG)")
         files += [f"{part}/{synset}/{name}".encode() for name in names]
         labels += [label] * len(names)
-    return np.array(files), np.array(labels, dtype=np.int64)
+    return _Listed(files=np.array(files), labels=np.array(labels, dtype=np.int64))
 
 
-def _part(config: Config, root: Path, found: tuple[NDArray, NDArray], replaced: set[str]) -> Part:
-    files, labels = found
+def _part(config: Config, root: Path, found: _Listed, replaced: set[str]) -> Part:
+    files, labels = found.files, found.labels
     boxes = np.full(len(files), b"") if config.boxes is None else _boxes(Path(config.boxes), files)
     folders_of = {"root": root, "box_root": Path(config.boxes or ".")}
-    pictures = Pictures(files=files, boxes=boxes, recipe=_recipe(config), replaced=replaced, **folders_of)
+    tar = {"shards": found.shards, "places": found.places}
+    pictures = Pictures(files=files, boxes=boxes, recipe=_recipe(config), replaced=replaced, **folders_of, **tar)
     annotated = None if config.boxes is None else boxes != b""
     return Part(x=pictures, y=labels, index=np.arange(len(labels)), annotated=annotated)
 
