@@ -17,20 +17,21 @@ from xfeedback.report.tables import COLUMNS, long_csv, markdown
 from xfeedback.report.words import is_best, judge, signed
 
 GOLDEN = """\
-dataset,model,method,metric,mean,sd,ci_low,ci_high,n_seeds,published,verdict
-decoy_digits,gapnet,plain,acc/random,11,1,8.51586,13.4841,3,,not published
-decoy_digits,gapnet,plain,acc/clean,90,0,90,90,3,,not published
-decoy_digits,gapnet,plain,explanation/inside,20,,,,1,,not published
-decoy_digits,gapnet,plain,cost/step_ratio,1,0,1,1,3,,not published
-decoy_digits,gapnet,plain,cost/step_ms,4,2,-0.968275,8.96828,3,,not published
-decoy_digits,gapnet,xbl,acc/random,93,1.41421,80.2938,105.706,2,,"not published; +82.5 [76.1, 88.9] over plain"
+dataset,model,method,metric,mean,sd,ci_low,ci_high,n_seeds,published,verdict,boot_low,boot_high
+decoy_digits,gapnet,plain,acc/random,11,1,8.51586,13.4841,3,,not published,,
+decoy_digits,gapnet,plain,acc/clean,90,0,90,90,3,,not published,,
+decoy_digits,gapnet,plain,explanation/inside,20,,,,1,,not published,,
+decoy_digits,gapnet,plain,cost/step_ratio,1,0,1,1,3,,not published,,
+decoy_digits,gapnet,plain,cost/step_ms,4,2,-0.968275,8.96828,3,,not published,,
+decoy_digits,gapnet,xbl,acc/random,93,1.41421,80.2938,105.706,2,,\
+"not published; +82.5 [76.1, 88.9] over plain, p 0.0039",,
 decoy_digits,gapnet,xbl,acc/clean,90.5,0.707107,84.1469,96.8531,2,,\
-"not published; no difference from plain shown (+0.5 [-5.9, 6.9])"
-decoy_digits,gapnet,xbl,cost/step_ratio,2.25,0.353553,-0.926551,5.42655,2,,not published
-decoy_digits,gapnet,xbl,cost/step_ms,7,4.24264,-31.1186,45.1186,2,,not published
-decoy_digits,gapnet,xbl,status,,,,,1,,"failed: loss became nan (term=xbl/exp, step=12) (1 of 3 seeds)"
-decoy_digits,gapnet,rrr,status,,,,,2,,failed: no memory (2 of 3 seeds)
-decoy_digits,gapnet,rrr,status,,,,,1,,unfinished (1 of 3 seeds)
+"not published; no difference from plain shown (+0.5 [-5.9, 6.9], p 0.5)",,
+decoy_digits,gapnet,xbl,cost/step_ratio,2.25,0.353553,-0.926551,5.42655,2,,not published,,
+decoy_digits,gapnet,xbl,cost/step_ms,7,4.24264,-31.1186,45.1186,2,,not published,,
+decoy_digits,gapnet,xbl,status,,,,,1,,"failed: loss became nan (term=xbl/exp, step=12) (1 of 3 seeds)",,
+decoy_digits,gapnet,rrr,status,,,,,2,,failed: no memory (2 of 3 seeds),,
+decoy_digits,gapnet,rrr,status,,,,,1,,unfinished (1 of 3 seeds),,
 """
 
 
@@ -95,7 +96,7 @@ def test_another_baseline_and_an_unknown_one(tmp_path):
     comparison = _comparison(tmp_path, baseline="rrr")
     assert comparison.rows[0].method == "rrr"
     assert set(comparison.rows[0].differences) == set()
-    assert judge(comparison.rows[1], "acc/random", "rrr").verdict.endswith("rrr")
+    assert judge(comparison.rows[1], "acc/random", "rrr").verdict.endswith("relative to rrr, p < 0.001")
     with pytest.raises(UserError, match=r"unknown baseline 'rr'\. Did you mean 'rrr'"):
         _comparison(tmp_path, baseline="rr")
 
@@ -228,7 +229,7 @@ def test_controls_are_named_apart_and_missing_seeds_are_counted(tmp_path):
     text = "\n".join(findings(group, "plain"))
     assert "Better than plain on the test set: xbl (told=-) 71.0 %" in text
     assert "Controls that are better than plain too: xbl (told=torus) 61.0 %" in text
-    assert "on the test set, p adjusted for 3 rows: rrr 51.3 % (+1.3 [-2.5, 5.1]; about 13 seeds would" in text
+    assert "on the test set, p adjusted for 3 rows: rrr 51.3 % (+1.3 [-2.5, 5.1], p 0.27; about 17 seeds would" in text
 
 
 def test_ranks_over_several_data_sets(tmp_path):

@@ -1,24 +1,30 @@
 """What a comparison found, in plain sentences made from measured values only."""
 
 from collections.abc import Callable
+from functools import partial
 
 from xfeedback.report.controls import against_controls
+from xfeedback.report.doubts import warnings
 from xfeedback.report.metrics import Metric, describe
 from xfeedback.report.rows import Group, Row
-from xfeedback.report.stats import Summary, paired_difference, seeds_needed
-from xfeedback.report.words import fixed, span
+from xfeedback.report.stats import CONFIDENCE, Summary, paired_difference, seeds_needed
+from xfeedback.report.words import fixed, probability, some, span
 
 _READS_DECOY = 20.0
 """Points that accuracy must fall on every seed, from the decoys of training to random ones, to be called fooled."""
-_LISTED = 6
 
 
 def findings(group: Group, baseline: str) -> list[str]:
-    """Plain sentences on what ``group`` shows, most important first; empty when nothing was measured."""
+    """Plain sentences on what ``group`` shows; empty when nothing was measured.
+
+    The baseline first, then what speaks against the numbers (runs that are missing, collapsed, too few), then what they
+    show.
+    """
     name = group.headline
     if name is None:
         return [*_missing(group)]
     sentences = [_baseline_sentence(group.baseline, name)] if group.baseline else []
+    sentences += [*_missing(group), *warnings(group)]
     others = [row for row in group.rows if name in row.summaries and not row.is_baseline]
     compared = [row for row in others if name in row.differences]
     apart = [row for row in compared if row.differs(name)]
@@ -27,18 +33,17 @@ def findings(group: Group, baseline: str) -> list[str]:
     single = [row for row in compared if row.differences[name].interval is None]
     open_ = [row for row in compared if row not in apart and row not in single]
     title = _on(describe(name))
+    seeds_for = partial(_needed, rows=sum(row.differences[name].p_value is not None for row in compared))
     methods, controls = ([row for row in better if row.is_control is kind] for kind in (False, True))
     sentences += [f"Better than {baseline} {title}: {_listed(methods, name)}."] if methods else []
     sentences += [f"Controls that are better than {baseline} too: {_listed(controls, name)}."] if controls else []
     sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
-    unclear = f"{title}{_adjusted(compared)}: {_listed(open_, name, _needed)}"
+    unclear = f"{title}{_adjusted(compared)}: {_listed(open_, name, seeds_for)}"
     sentences += [f"No difference from {baseline} shown {unclear}."] if open_ else []
     sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
     alone = [row for row in others if row not in compared]
     sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
-    return [
-        s for s in [*sentences, *_explanation_sentence(group, better), *against_controls(group), *_missing(group)] if s
-    ]
+    return [s for s in [*sentences, *_explanation_sentence(group, better), *against_controls(group)] if s]
 
 
 def _baseline_sentence(row: Row | None, name: str) -> str:
@@ -67,17 +72,17 @@ def _explanation_sentence(group: Group, better: list[Row]) -> list[str]:
         return []
     parts = [f"{row.label} {fixed(row.summaries[name].mean)} %" for row in rows]
     plain = f"{base.label} {fixed(base.summaries[name].mean)} %"
-    return [f"Share of the explanation inside the annotation: {_some(parts)}; {plain}."]
+    return [f"Share of the explanation inside the annotation: {some(parts)}; {plain}."]
 
 
 def _missing(group: Group) -> list[str]:
     lost = [(row.label, len(row.runs) - len(row.done)) for row in group.rows if len(row.done) < len(row.runs)]
-    named = _some([f"{label} ({count} seed{'s' if count > 1 else ''})" for label, count in lost])
+    named = some([f"{label} ({count} seed{'s' if count > 1 else ''})" for label, count in lost])
     return [f"Not finished: {named}."] if lost else []
 
 
 def _listed(rows: list[Row], name: str, more: Callable[[Summary], str] = lambda _: "") -> str:
-    return _some([_with_numbers(row, name, more) for row in rows])
+    return some([_with_numbers(row, name, more) for row in rows])
 
 
 def _adjusted(rows: list[Row]) -> str:
@@ -85,21 +90,19 @@ def _adjusted(rows: list[Row]) -> str:
     return f", p adjusted for {len(rows)} rows" if len(rows) > 1 else ""
 
 
-def _needed(difference: Summary) -> str:
-    """How many seeds it would take, where that is known and more than there are."""
-    seeds = seeds_needed(difference)
+def _needed(difference: Summary, rows: int) -> str:
+    """How many seeds it would take among so many rows, where that is known and more than there are."""
+    seeds = seeds_needed(difference, level=(1 - CONFIDENCE) / rows)
     return f"; about {seeds} seeds would show it" if seeds is not None and seeds > difference.n else ""
-
-
-def _some(texts: list[str]) -> str:
-    more = [f"and {len(texts) - _LISTED} more"] if len(texts) > _LISTED else []
-    return ", ".join(texts[:_LISTED] + more)
 
 
 def _with_numbers(row: Row, name: str, more: Callable[[Summary], str]) -> str:
     difference = row.differences.get(name)
     text = f"{row.label} {fixed(row.summaries[name].mean)} %"
-    return text if difference is None else f"{text} ({span(difference)}{more(difference)})"
+    if difference is None:
+        return text
+    p_value = f", {probability(row.p_values[name])}" if name in row.p_values else ""
+    return f"{text} ({span(difference)}{p_value}{more(difference)})"
 
 
 def _on(metric: Metric) -> str:

@@ -1,9 +1,10 @@
 r"""The comparison as LaTeX: booktabs tables to ``\input`` into a paper."""
 
+from xfeedback.report.doubts import doubts
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Comparison, Group, Row
-from xfeedback.report.tables import NOTE, bold_note, cell, headline_metrics
-from xfeedback.report.words import is_best, problems
+from xfeedback.report.tables import NOTE, cell, headline_metrics, rule_note
+from xfeedback.report.words import is_best
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -103,7 +104,7 @@ def _member(name: str, *, with_unit: bool) -> str:
 
 def _caption(group: Group, baseline: str) -> str:
     stamped = f" Stamped: {', '.join(group.stamps)}." if group.stamps else ""
-    return escape(f"{group.dataset}, {group.model}. {NOTE} {bold_note(baseline)}{stamped}")
+    return escape(f"{group.dataset}, {group.model}. {NOTE} {rule_note(baseline)}{stamped}")
 
 
 def _label(group: Group) -> str:
@@ -111,5 +112,5 @@ def _label(group: Group) -> str:
 
 
 def _notes(group: Group) -> list[str]:
-    lines = [f"{row.label}: {line}" for row in group.rows for line in problems(row)]
+    lines = [f"{row.label}: {line}" for row in group.rows for line in doubts(row)]
     return [rf"\par\smallskip\footnotesize {escape(line)}" for line in lines]

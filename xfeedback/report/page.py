@@ -8,13 +8,14 @@ from xfeedback.report.evidence import Evidence
 from xfeedback.report.findings import findings
 from xfeedback.report.heatmaps import RAMP_CSS, grid
 from xfeedback.report.metrics import describe
+from xfeedback.report.options import options
 from xfeedback.report.phases import matrices, phase_curves
 from xfeedback.report.plots import curve_keys, curves, points
 from xfeedback.report.reliability import diagrams
 from xfeedback.report.rows import Comparison, Group
-from xfeedback.report.sections import missing, options, provenance, results
+from xfeedback.report.sections import missing, provenance, results
 from xfeedback.report.svg import tag
-from xfeedback.report.tables import NOTE, bold_note, headline_metrics, ranks_note
+from xfeedback.report.tables import NOTE, headline_metrics, ranks_note, rule_note
 
 _SLOTS = 8
 _FOLDER = Path(__file__).parent
@@ -100,7 +101,7 @@ def _group(group: Group, evidence: Evidence, comparison: Comparison, slots: Mapp
         tag("h2", tag("span", escape(group.dataset)) + " " + tag("small", escape(group.model)) + _badges(group)),
         _finding(group, comparison.baseline),
         _section(
-            "Results", results(group, comparison.baseline, slots) + _note(f"{NOTE} {bold_note(comparison.baseline)}")
+            "Results", results(group, comparison.baseline, slots) + _note(f"{NOTE} {rule_note(comparison.baseline)}")
         ),
         missing(group),
         _section("Every seed", _legend(group, slots, "points") + _points(group, slots)),
@@ -108,7 +109,7 @@ def _group(group: Group, evidence: Evidence, comparison: Comparison, slots: Mapp
         _section("Phases", _incremental(group, slots)),
         _section("Calibration", _reliability(group, slots)),
         _section("Where the models look", _maps(evidence, slots, f"g{number}")),
-        _section("What differs between the rows", options(group)),
+        _section("What differs between the rows", options(group, slots)),
         _section("Where every number comes from", provenance(group)),
     ]
     return tag("article", "\n".join(parts), id=f"g{number}")

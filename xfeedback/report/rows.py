@@ -8,7 +8,7 @@ from xfeedback.errors import unknown
 from xfeedback.report.cells import cell_of, differing, fingerprint, flatten, labels
 from xfeedback.report.collect import Run
 from xfeedback.report.metrics import STEP_RATIO, STEP_TIME, headline, ordered
-from xfeedback.report.stats import CONFIDENCE, Summary, holm, mean_ranks, paired_difference, summarise
+from xfeedback.report.stats import CONFIDENCE, Summary, holm, mean_ranks, paired, summarise
 
 PLAIN = "plain"
 _CONTROLS = ("annotation.control=", "annotation.noise=", "control")
@@ -26,6 +26,7 @@ class Row:
         values: finished values by metric and seed.
         summaries: mean, sd and interval by metric.
         differences: paired difference to the baseline row by metric; empty without one and for the baseline itself.
+        pairs: the same, seed by seed.
         p_values: of the differences' t-tests by metric, adjusted after Holm for the number of rows of the group.
     """
 
@@ -40,6 +41,7 @@ class Row:
     values: Values = field(default_factory=dict)
     summaries: Mapping[str, Summary] = field(default_factory=dict)
     differences: Mapping[str, Summary] = field(default_factory=dict)
+    pairs: Values = field(default_factory=dict)
     p_values: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -237,12 +239,15 @@ def _finished(row: Row, rows: Sequence[Row]) -> Row:
     values = dict(row.values)
     if base is not None and STEP_RATIO not in values and (ratio := _step_ratio(row, base)):
         values[STEP_RATIO] = ratio
-    differences = {}
+    found = {}
     if base is not None and not row.is_baseline:
-        found = {name: paired_difference(values[name], base.values.get(name, {})) for name in values}
-        differences = {name: difference for name, difference in found.items() if difference is not None}
-    summaries = {name: summarise(list(by_seed.values())) for name, by_seed in values.items()}
-    return replace(row, values=values, summaries=summaries, differences=differences)
+        found = {name: paired(values[name], base.values.get(name, {})) for name in values}
+    pairs = {name: by_seed for name, by_seed in found.items() if by_seed}
+    return replace(row, values=values, pairs=pairs, summaries=_summaries(values), differences=_summaries(pairs))
+
+
+def _summaries(values: Values) -> dict[str, Summary]:
+    return {name: summarise(list(by_seed.values())) for name, by_seed in values.items()}
 
 
 def _nearest_baseline(row: Row, rows: Sequence[Row]) -> Row | None:

@@ -1,16 +1,17 @@
-"""Tables of the HTML page: results, missing runs, differing options, provenance."""
+"""Tables of the HTML page: results, missing runs, provenance."""
 
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from xfeedback.report.cells import differing
 from xfeedback.report.collect import Run
+from xfeedback.report.doubts import FEWEST, doubts
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Group, Row
+from xfeedback.report.stats import bootstrap
 from xfeedback.report.svg import tag
 from xfeedback.report.tables import cell, detail_metrics, headline_metrics
-from xfeedback.report.words import fixed, is_best, judge, mean_text, problems, status_verdict
+from xfeedback.report.words import fixed, is_best, judge, mean_text, status_verdict
 
 _PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "variant", "stamps, notes")
 
@@ -18,11 +19,9 @@ _PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "vari
 def results(group: Group, baseline: str, slots: Mapping[str, int]) -> str:
     """The sortable main table: means with intervals, seeds, and the verdict on the headline accuracy."""
     metrics, headline = headline_metrics(group), group.headline
-    heads = [_sortable("method", ""), *(_metric_head(name) for name in metrics), _sortable("n", "seeds")]
+    heads = [_sortable("method", "", kind=None), *(_metric_head(name) for name in metrics), _sortable("n", "seeds")]
     if headline:
-        heads.append(
-            tag("th", "verdict" + tag("small", escape(describe(headline).title.lower())), scope="col", class_="verdict")
-        )
+        heads.append(_sortable("verdict", describe(headline).title.lower(), kind="verdict"))
     body = "".join(_result_row(row, group, metrics, baseline, slots) for row in group.rows)
     table = tag("table", tag("thead", tag("tr", "".join(heads))) + tag("tbody", body), class_="results sortable")
     return tag("div", table, class_="scroll") + _details(group)
@@ -66,21 +65,6 @@ def missing(group: Group) -> str:
     return tag("section", tag("h3", "Missing runs") + table, class_="missing")
 
 
-def options(group: Group) -> str:
-    """Options outside the method that differ between rows, and each method's own options."""
-    outside = [{k: v for k, v in row.options.items() if k.split(".")[0] != "method"} for row in group.rows]
-    names = differing(outside)
-    if names:
-        heads = "".join(tag("th", escape(text), scope="col") for text in ("option", *(row.label for row in group.rows)))
-        lines = [[tag("code", escape(name)), *(escape(flat.get(name, "–")) for flat in outside)] for name in names]
-        body = "".join(tag("tr", "".join(tag("td", cell) for cell in cells)) for cells in lines)
-        table = tag("div", tag("table", tag("thead", tag("tr", heads)) + tag("tbody", body)), class_="scroll")
-    else:
-        table = tag("p", "Every option outside the method is the same in all rows.", class_="note")
-    own = "".join(tag("dt", escape(row.label)) + tag("dd", _own_options(row)) for row in group.rows)
-    return table + tag("dl", own, class_="options")
-
-
 def provenance(group: Group) -> str:
     """Run folders, seeds, commits, machines, versions and stamps of every row."""
     heads = "".join(tag("th", name, scope="col") for name in _PROVENANCE)
@@ -95,9 +79,8 @@ def provenance(group: Group) -> str:
     return table + tag("details", tag("summary", "Run folders") + tag("dl", folders, class_="folders"))
 
 
-def _sortable(name: str, small: str, hint: str | None = None) -> str:
+def _sortable(name: str, small: str, hint: str | None = None, kind: str | None = "num") -> str:
     label = escape(name) + (tag("small", escape(small)) if small else "")
-    kind = None if name == "method" else "num"
     return tag("th", tag("button", label, type="button"), scope="col", aria_sort="none", class_=kind, title=hint)
 
 
@@ -107,7 +90,8 @@ def _metric_head(name: str) -> str:
 
 
 def _result_row(row: Row, group: Group, metrics: list[str], baseline: str, slots: Mapping[str, int]) -> str:
-    trouble = tag("small", escape("; ".join(problems(row))), class_="trouble") if row.problems and row.done else ""
+    lines = doubts(row) if row.done else []
+    trouble = tag("small", escape("; ".join(lines)), class_="trouble") if lines else ""
     swatch = tag("i", class_=f"swatch s{slots[row.label]}")
     head = tag("th", swatch + escape(row.label) + trouble, scope="row", data_v=row.label)
     if not row.done:
@@ -118,12 +102,22 @@ def _result_row(row: Row, group: Group, metrics: list[str], baseline: str, slots
         cells += tag("td", "–", class_="verdict") if group.headline else ""
         return tag("tr", head + cells, data_row=row.label)
     cells = "".join(_result_cell(row, group, name) for name in metrics)
-    cells += tag("td", row.count, class_="num", data_v=len(row.done))
-    if group.headline:
-        verdict = judge(row, group.headline, baseline).verdict if group.headline in row.summaries else "not measured"
-        first, _, second = verdict.partition("; ")
-        cells += tag("td", escape(second or first) + (tag("small", escape(first)) if second else ""), class_="verdict")
-    return tag("tr", head + cells, data_row=row.label)
+    few = len(row.done) < FEWEST
+    hint = f"fewer than {FEWEST} seeds: hardly an interval" if few else None
+    cells += tag("td", row.count, class_="num trouble" if few else "num", data_v=len(row.done), title=hint)
+    return tag(
+        "tr", head + cells + (_verdict(row, group.headline, baseline) if group.headline else ""), data_row=row.label
+    )
+
+
+def _verdict(row: Row, metric: str, baseline: str) -> str:
+    if metric not in row.summaries:
+        return tag("td", "not measured", class_="verdict")
+    published, _, difference = judge(row, metric, baseline).verdict.partition("; ")
+    large = difference or ("baseline" if row.is_baseline else published)
+    small = tag("small", escape(published)) if published != large else ""
+    place = row.differences[metric].mean if metric in row.differences else 0.0 if row.is_baseline else None
+    return tag("td", escape(large) + small, class_="verdict", data_v=place)
 
 
 def _result_cell(row: Row, group: Group, name: str) -> str:
@@ -132,17 +126,16 @@ def _result_cell(row: Row, group: Group, name: str) -> str:
         return tag("td", "–", class_="num")
     mean, _, half = mean_text(summary, metric).partition(" ")
     shown = tag("b", mean) if is_best(row, group, name) else tag("span", mean)
-    seeds = ", ".join(f"seed {seed}: {fixed(value, 2)}" for seed, value in row.values[name].items())
-    return tag(
-        "td", shown + (tag("small", half) if half else ""), class_="num", data_v=summary.mean, title=f"{name}. {seeds}"
-    )
+    hint = f"{name}. {_seeds(row, name)}"
+    return tag("td", shown + (tag("small", half) if half else ""), class_="num", data_v=summary.mean, title=hint)
 
 
-def _own_options(row: Row) -> str:
-    own = {name.removeprefix("method."): value for name, value in row.options.items() if name.startswith("method.")}
-    if not own:
-        return "no options"
-    return " ".join(tag("code", escape(f"{name}={value}")) for name, value in own.items())
+def _seeds(row: Row, name: str) -> str:
+    """Each seed's value, and the bootstrap interval where there are enough of them."""
+    values, digits = row.values[name], describe(name).digits + 1
+    found = bootstrap(list(values.values()))
+    more = "" if found is None else f"; bootstrap interval {fixed(found.low, digits)} to {fixed(found.high, digits)}"
+    return ", ".join(f"seed {seed}: {fixed(value, digits)}" for seed, value in values.items()) + more
 
 
 def _provenance_row(row: Row) -> str:

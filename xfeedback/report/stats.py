@@ -3,12 +3,13 @@
 The interval of a mean is Student's ``mean +- t(0.975, n-1) sd / sqrt(n)``. With the three to ten seeds that a
 comparison has, this is the one that covers: it is exact for normal data at every ``n >= 2`` and pays for a small ``n``
 by its width (t is 12.7 at n = 2 and 4.3 at n = 3), whereas a percentile bootstrap of three values can't leave their
-range and covers the truth about three times in four. A single seed has no interval, and none is made up.
-:func:`bootstrap` is for statistics without such a formula and for ten or more values.
+range and covers the truth about three times in four. A single seed has no interval, and none is made up. From
+:data:`BOOTSTRAP_FROM` values on :func:`bootstrap` gives a second interval, which asks for no normal data.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import sqrt
 
 import numpy as np
@@ -18,6 +19,9 @@ from scipy.special import nctdtr, stdtr, stdtrit
 CONFIDENCE = 0.95
 POWER = 0.8
 """Chance of showing a difference that is there, for :func:`seeds_needed`."""
+BOOTSTRAP_FROM = 8
+"""Values from which on a bootstrap interval covers as often as it says; see :func:`bootstrap`."""
+_RESAMPLES = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +56,6 @@ class Summary:
     sd: float | None
     interval: Interval | None
     n: int
-
-    @property
-    def apart_from_zero(self) -> bool:
-        """Whether the interval exists and excludes zero; meant for differences."""
-        return self.interval is not None and not self.interval.contains(0.0)
 
     @property
     def p_value(self) -> float | None:
@@ -95,8 +94,13 @@ def paired_difference(ours: Mapping[int, float], baseline: Mapping[int, float]) 
     Pairing removes what a seed does to both rows (initialisation, order of data), so the interval is that of the
     differences and not of two unrelated means.
     """
-    shared = sorted(ours.keys() & baseline.keys())
-    return summarise([ours[seed] - baseline[seed] for seed in shared]) if shared else None
+    differences = paired(ours, baseline)
+    return summarise(list(differences.values())) if differences else None
+
+
+def paired(ours: Mapping[int, float], baseline: Mapping[int, float]) -> dict[int, float]:
+    """``ours[s] - baseline[s]`` by seed, for the seeds both have."""
+    return {seed: ours[seed] - baseline[seed] for seed in sorted(ours.keys() & baseline.keys())}
 
 
 def holm(p_values: Mapping[str, float]) -> dict[str, float]:
@@ -113,10 +117,15 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     return adjusted
 
 
-def seeds_needed(difference: Summary, *, limit: int = 1000) -> int | None:
+def seeds_needed(difference: Summary, *, level: float = 1 - CONFIDENCE, limit: int = 1000) -> int | None:
     """Seeds at which a paired t-test shows a difference of this size and spread with a chance of 80 %.
 
     Taken at its face value, the difference found: a planning figure, not a promise.
+
+    Args:
+        difference: what was found.
+        level: of the test; 5 % divided by the number of rows is the strictest that Holm asks of one of them.
+        limit: the largest number of seeds looked at.
 
     Returns:
         2 or more; None for a single seed, a difference of 0, or more than ``limit``.
@@ -126,12 +135,12 @@ def seeds_needed(difference: Summary, *, limit: int = 1000) -> int | None:
     if difference.sd == 0:
         return 2
     effect = abs(difference.mean) / difference.sd
-    return next((n for n in range(2, limit + 1) if _power(effect, n) >= POWER), None)
+    return next((n for n in range(2, limit + 1) if _power(effect, n, level) >= POWER), None)
 
 
-def _power(effect: float, n: int) -> float:
+def _power(effect: float, n: int, level: float) -> float:
     """Chance that a two-sided paired t-test of ``n`` pairs shows a difference of ``effect`` standard deviations."""
-    critical = float(stdtrit(n - 1, (1 + CONFIDENCE) / 2))
+    critical = float(stdtrit(n - 1, 1 - level / 2))
     return 1 - float(nctdtr(n - 1, effect * sqrt(n), critical))
 
 
@@ -153,29 +162,37 @@ def mean_ranks(tables: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return ranks
 
 
-def bootstrap(
-    values: Sequence[float],
-    statistic: Callable[[NDArray[np.float64]], NDArray[np.float64]] | None = None,
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Interval:
-    """95 % percentile bootstrap interval of ``statistic`` (default: the mean).
+def bootstrap(values: Sequence[float]) -> Interval | None:
+    """95 % studentised bootstrap interval of the mean (bootstrap-t, Efron and Tibshirani 1993, chapter 12.5).
 
-    Args:
-        values: independent values (n,), n >= 2.
-        statistic: maps resamples (R, n) to one number each (R,).
-        resamples: number of resamples R.
-        seed: of the generator, so that a report is the same each time.
+    Each resample's mean is measured in its own standard errors, which keeps the coverage of few values: of eight,
+    normal or exponential, it covers the mean in 95 of 100 cases, where percentile and BCa intervals do in 86 to 90.
+    The resamples are the same for all values of one length, so a report is the same each time.
 
-    Raises:
-        ValueError: fewer than two values.
+    Returns:
+        The interval; None for fewer than :data:`BOOTSTRAP_FROM` values, where hardly any interval made of resamples
+        covers as often as it says.
+
+    >>> bootstrap([1.0, 2.0, 3.0]) is None
+    True
     """
     array = np.asarray(values, dtype=np.float64)
-    if array.size < 2:
-        raise ValueError(f"a bootstrap interval needs two values or more, got {array.size}")
-    drawn = np.random.default_rng(seed).choice(array, size=(resamples, array.size))
-    found = drawn.mean(axis=1) if statistic is None else statistic(drawn)
+    n = array.size
+    if n < BOOTSTRAP_FROM:
+        return None
+    mean, error = float(array.mean()), float(array.std(ddof=1)) / sqrt(n)
+    if error == 0:
+        return Interval(mean, mean)
+    centred, counts = (array - mean) / error, _resamples(n)
+    means = counts @ centred / n
+    errors = np.sqrt(np.maximum(counts @ centred**2 / n - means**2, 0) / (n - 1))
+    real = errors > 1e-9  # a resample of equal values has no standard error
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(found, [tail, 1 - tail])
-    return Interval(float(low), float(high))
+    low, high = np.quantile(means[real] / errors[real], [tail, 1 - tail])
+    return Interval(mean - float(high) * error, mean - float(low) * error)
+
+
+@cache
+def _resamples(n: int) -> NDArray[np.float64]:
+    """How often each of ``n`` values is drawn, resample by resample."""
+    return np.random.default_rng(0).multinomial(n, [1 / n] * n, size=_RESAMPLES).astype(np.float64)

@@ -10,22 +10,26 @@ from rich.console import Group as Stack
 from rich.table import Table
 from rich.text import Text
 
+from xfeedback.report.doubts import doubts
 from xfeedback.report.findings import findings
 from xfeedback.report.metrics import FORGETTING, INSIDE, STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Group, Row
-from xfeedback.report.stats import Summary
-from xfeedback.report.words import escape_markdown, is_best, judge, mean_text, problems, status_verdict
+from xfeedback.report.stats import Summary, bootstrap
+from xfeedback.report.words import escape_markdown, is_best, judge, mean_text, status_verdict
 
-COLUMNS = ("dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict")
+COLUMNS = (
+    "dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict",
+    "boot_low", "boot_high",
+)  # fmt: skip
 _WIDTH = 110
 NOTE = "Mean over seeds ± half the width of its 95 % Student interval; a single seed has none. n: finished seeds."
 
 
-def bold_note(baseline: str) -> str:
-    """What bold means, for the foot of a table."""
+def rule_note(baseline: str) -> str:
+    """The rule behind bold, verdicts and sentences, for the foot of a table."""
     return (
-        f"Bold: the best mean, where it differs from {baseline} at 5 % (t-test paired by seed, adjusted for the number "
-        "of rows after Holm)."
+        f"A row differs from {baseline} where p is below 0.05: t-tests paired by seed, adjusted after Holm for the "
+        "number of rows; the interval of a difference is its own. Bold: the best mean, where it differs."
     )
 
 
@@ -40,7 +44,8 @@ def ranks_note(comparison: Comparison) -> str:
 def long_csv(comparison: Comparison) -> str:
     """The stable long form with :data:`COLUMNS`: a line for each row and metric, ``status`` lines for what is missing.
 
-    Accuracies are in percent; ``sd``, ``ci_low`` and ``ci_high`` are empty for a single seed.
+    Accuracies are in percent; ``sd``, ``ci_low`` and ``ci_high`` are empty for a single seed, ``boot_low`` and
+    ``boot_high`` (a studentised bootstrap interval) for fewer than eight.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -52,7 +57,7 @@ def long_csv(comparison: Comparison) -> str:
                     writer.writerow(_metric_line(row, metric, comparison.baseline))
             for reason, seeds in row.problems:
                 verdict = status_verdict(reason, seeds, row)
-                writer.writerow([*_names(row), "status", "", "", "", "", len(seeds), "", verdict])
+                writer.writerow([*_names(row), "status", "", "", "", "", len(seeds), "", verdict, "", ""])
     return text.getvalue()
 
 
@@ -82,15 +87,13 @@ def markdown(comparison: Comparison) -> str:
         parts += [f"{sentence}  " for sentence in findings(group, comparison.baseline)] + [""]
         parts += [*_markdown_table(group), "", *_markdown_details(group), ""]
         parts += [
-            f"- **{escape_markdown(row.label)}** {escape_markdown(line)}"
-            for row in group.rows
-            for line in problems(row)
+            f"- **{escape_markdown(row.label)}** {escape_markdown(line)}" for row in group.rows for line in doubts(row)
         ]
         parts += [f"Stamps: {', '.join(group.stamps)}.", ""] if group.stamps else [""]
     parts += [
         *filter(None, [escape_markdown(ranks_note(comparison))]),
         NOTE,
-        bold_note(comparison.baseline),
+        rule_note(comparison.baseline),
         "",
         "## Runs",
         "",
@@ -106,12 +109,12 @@ def terminal(comparison: Comparison) -> Stack:
     parts: list[RenderableType] = []
     for group in comparison.groups:
         parts.append(_terminal_table(group))
-        parts += [_item(f"{row.label}: {line}", "red") for row in group.rows for line in problems(row)]
+        parts += [_item(f"{row.label}: {line}", "red") for row in group.rows for line in doubts(row)]
         parts += [_item(f"stamped: {', '.join(group.stamps)}", "yellow")] if group.stamps else []
         parts += [_item(sentence, "") for sentence in findings(group, comparison.baseline)]
         parts.append(Text(""))
     parts += [Text(note) for note in filter(None, [ranks_note(comparison)])]
-    parts.append(Text(f"{NOTE} {bold_note(comparison.baseline)}", style="dim"))
+    parts.append(Text(f"{NOTE} {rule_note(comparison.baseline)}", style="dim"))
     parts += [Text(f"warning: {line}", style="yellow") for line in comparison.warnings]
     return Stack(*parts)
 
@@ -138,7 +141,15 @@ def cell(row: Row, metric: str, first: bool) -> str:
 def _metric_line(row: Row, metric: str, baseline: str) -> list[str | int]:
     summary, judgement = row.summaries[metric], judge(row, metric, baseline)
     published = "" if judgement.published is None else _number(judgement.published)
-    return [*_names(row), metric, *_statistics(summary), summary.n, published, judgement.verdict]
+    return [
+        *_names(row),
+        metric,
+        *_statistics(summary),
+        summary.n,
+        published,
+        judgement.verdict,
+        *_resampled(row, metric),
+    ]
 
 
 def _names(row: Row) -> tuple[str, str, str]:
@@ -149,6 +160,11 @@ def _statistics(summary: Summary) -> tuple[str, str, str, str]:
     if summary.sd is None or summary.interval is None:
         return _number(summary.mean), "", "", ""
     return _number(summary.mean), _number(summary.sd), _number(summary.interval.low), _number(summary.interval.high)
+
+
+def _resampled(row: Row, metric: str) -> tuple[str, str]:
+    interval = bootstrap(list(row.values[metric].values()))
+    return ("", "") if interval is None else (_number(interval.low), _number(interval.high))
 
 
 def _number(value: float) -> str:

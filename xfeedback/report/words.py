@@ -1,12 +1,16 @@
 """Numbers and verdicts in words; every sentence is made from measured values."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from xfeedback.papers import Published, published
 from xfeedback.report.metrics import Metric, describe
 from xfeedback.report.rows import Group, Row
-from xfeedback.report.stats import Summary
+from xfeedback.report.stats import CONFIDENCE, Summary
+
+_SMALLEST_P = 0.001
+_NEAR = 0.0005
+"""Distance from 5 % within which a p-value is not rounded to two figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,33 @@ def judge(row: Row, metric: str, baseline: str) -> Judgement:
         inside = summary.interval is not None and summary.interval.contains(cell.number)
         value, verdict = cell.number, "reproduced (within interval)" if inside else "not reproduced"
     if describe(metric).is_accuracy and not row.is_baseline and row.differences:
-        verdict = f"{verdict}; {against(row.differences.get(metric), baseline)}"
+        verdict = f"{verdict}; {against(row, metric, baseline)}"
     return Judgement(value, verdict)
 
 
-def against(difference: Summary | None, baseline: str, digits: int = 1) -> str:
-    """A paired difference in words: ``+82.0 [79.9, 84.1] over plain``."""
+def against(row: Row, metric: str, baseline: str) -> str:
+    """A paired difference in words: ``+82.0 [79.9, 84.1] over plain, p 0.003``; p decides, adjusted after Holm."""
+    difference = row.differences.get(metric)
     if difference is None:
         return f"no seed in common with {baseline}"
     if difference.interval is None:
-        return f"{signed(difference.mean, digits)} relative to {baseline} (1 seed, no interval)"
-    if not difference.apart_from_zero:
-        return f"no difference from {baseline} shown ({span(difference, digits)})"
-    return f"{span(difference, digits)} {'over' if difference.mean > 0 else 'relative to'} {baseline}"
+        return f"{signed(difference.mean)} relative to {baseline} (1 seed, no interval)"
+    p_value = probability(row.p_values[metric])
+    if not row.differs(metric):
+        return f"no difference from {baseline} shown ({span(difference)}, {p_value})"
+    return f"{span(difference)} {'over' if difference.mean > 0 else 'relative to'} {baseline}, {p_value}"
+
+
+def probability(p_value: float) -> str:
+    """``p 0.034``, ``p 0.6``, ``p < 0.001``: never so short that it changes sides of 5 %.
+
+    >>> [probability(p) for p in (0.0004, 0.0496, 0.0504, 0.0349, 0.31, 1.0)]
+    ['p < 0.001', 'p 0.0496', 'p 0.0504', 'p 0.035', 'p 0.31', 'p 1']
+    """
+    if p_value < _SMALLEST_P:
+        return f"p < {_SMALLEST_P}"
+    near = abs(p_value - (1 - CONFIDENCE)) < _NEAR
+    return f"p {p_value:.4f}" if near else f"p {float(f'{p_value:.2g}'):g}"
 
 
 def span(difference: Summary, digits: int = 1) -> str:
@@ -61,6 +79,12 @@ def status_verdict(text: str, seeds: Iterable[int], row: Row) -> str:
 def problems(row: Row) -> list[str]:
     """One line for each reason why seeds of ``row`` are missing, with the seeds."""
     return [f"{status_verdict(text, seeds, row)}: seed {', '.join(map(str, seeds))}" for text, seeds in row.problems]
+
+
+def some(texts: Sequence[str], most: int = 6) -> str:
+    """The first ``most`` of ``texts`` with commas between, and how many more there are."""
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return ", ".join([*texts[:most], *more])
 
 
 def escape_markdown(text: str) -> str:

@@ -1,0 +1,33 @@
+"""What speaks against a row's numbers: runs that are missing, that say one class to everything, or that are too few."""
+
+from xfeedback.report.rows import Group, Row
+from xfeedback.report.words import problems, some, status_verdict
+
+FEWEST = 3
+"""Seeds below which an interval says little: with two, Student's factor is 12.7."""
+LARGEST_SHARE = "predicted/largest_share"
+COLLAPSED = 99.0
+"""Percent of the test samples with one predicted class from which on a run counts as collapsed."""
+
+
+def doubts(row: Row) -> list[str]:
+    """One line for each reason to mistrust ``row``, with the seeds: what failed, what is unfinished, what collapsed."""
+    return [*problems(row), *_collapsed(row)]
+
+
+def warnings(group: Group) -> list[str]:
+    """Sentences on rows that collapsed and on rows of too few seeds; a missing interval is said where there is one."""
+    fallen = [f"{row.label} ({line})" for row in group.rows for line in _collapsed(row)]
+    few = [row.label for row in group.rows if 1 < len(row.done) < FEWEST]
+    return [
+        *([f"Collapsed: {some(fallen)}."] if fallen else []),
+        *([f"Two seeds only, so intervals are wide and say little: {some(few)}."] if few else []),
+    ]
+
+
+def _collapsed(row: Row) -> list[str]:
+    """One line where some runs of ``row`` predict a single class."""
+    fallen = [seed for seed, share in row.values.get(LARGEST_SHARE, {}).items() if share >= COLLAPSED]
+    if not fallen:
+        return []
+    return [status_verdict("predicts a single class", fallen, row) + f": seed {', '.join(map(str, fallen))}"]
