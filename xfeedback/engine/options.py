@@ -141,13 +141,16 @@ class LoggerConfig:
 
     Attributes:
         name: which one.
-        project: for wandb.
+        project: for wandb; for MLflow the experiment.
         mode: for wandb: ``auto`` is offline unless the user has logged in; WANDB_MODE overrides it.
+        charts: for wandb: the user or team for whom ``scripts/wandb_dashboard.py`` has made the charts of comparisons;
+            None: bars of wandb's own.
     """
 
-    name: Literal["none", "wandb", "tensorboard", "csv"] = "none"
+    name: Literal["none", "wandb", "tensorboard", "csv", "mlflow"] = "none"
     project: str = "xfeedback"
     mode: Literal["auto", "online", "offline"] = "auto"
+    charts: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

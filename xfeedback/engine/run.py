@@ -26,6 +26,7 @@ from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.train import check_devices, selection_metric
 from xfeedback.errors import FeedbackWarning, Preempted, TrainingError, UserError
 from xfeedback.feedback import Feedback, FeedbackModule
+from xfeedback.tracking import installed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +57,7 @@ def run_experiment(spec: RunSpec) -> Outcome:
     if done is not None and not spec.force:
         return Outcome(status="skipped", folder=folder.path, record=done)
     folder.check()
+    installed.check(spec.logger.name)
     check_devices(spec.trainer)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)

@@ -5,11 +5,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from xfeedback.engine import console, queue
 from xfeedback.engine.folder import RunFolder, unwritable
 from xfeedback.engine.progress import Watch
 from xfeedback.engine.spec import RunSpec
+from xfeedback.tracking import installed
+
+if TYPE_CHECKING:
+    from xfeedback.report import Comparison
 
 Launch = Callable[[Sequence[Path]], Exception | None]
 """Runs queued cells and returns what stopped the launcher itself, e.g. a killed worker, or None."""
@@ -61,7 +66,7 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
     one table are trained on the same images. A cell that is asked for twice is run once.
 
     Raises:
-        UserError: a cell's folder can't be written, or holds a damaged result.
+        UserError: a cell's folder can't be written or holds a damaged result, or its logger is not installed.
     """
     planted = {spec.dataset.name for spec in specs if spec.decoys_planted}
     whole: dict[str, RunSpec] = {}
@@ -73,6 +78,7 @@ def plan(specs: Sequence[RunSpec]) -> Plan:
     pending = tuple(spec for spec in whole.values() if spec.force or RunFolder(spec).result() is None)
     for spec in pending:
         RunFolder(spec).check()
+        installed.check(spec.logger.name)
     return Plan(specs=tuple(whole.values()), pending=pending)
 
 
@@ -148,7 +154,33 @@ def compare(plan: Plan) -> int:
             if not folder.path.exists():
                 folder.fail(NotStarted(), str(NotStarted()))
         try:
-            report.show(report.compare([folder.path for folder in folders if folder.begun], plan.out))
+            comparison = report.compare([folder.path for folder in folders if folder.begun], plan.out)
+            report.show(comparison)
+            _track(plan, comparison)
         except OSError as error:
             raise unwritable(plan.out, error) from error
     return sum(folder.result() is None for folder in folders)
+
+
+def _track(plan: Plan, comparison: "Comparison") -> None:
+    """Log the comparison in a run of its own at wandb, where the cells log there."""
+    options = next((spec.logger for spec in plan.specs if spec.logger.name == "wandb"), None)
+    if options is None:
+        return
+    from xfeedback.tracking.comparison import JOB, log_comparison
+    from xfeedback.tracking.wandb_run import About
+
+    about = About(
+        name=plan.name,
+        id=f"{JOB}-{plan.name.rsplit('-', 1)[1]}",
+        project=options.project,
+        group=JOB,
+        job_type=JOB,
+        folder=plan.out,
+        mode=options.mode,
+        tags=tuple(
+            dict.fromkeys([JOB, *(spec.label for spec in plan.specs), *(spec.model.name for spec in plan.specs)])
+        ),
+        config={"runs": [spec.run for spec in plan.specs], "baseline": comparison.baseline},
+    )
+    log_comparison(comparison, about, charts_of=options.charts)

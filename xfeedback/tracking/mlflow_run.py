@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from xfeedback.tracking.pictures import CONFUSION, PICTURES
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient
+    from mlflow.tracking import MlflowClient  # type: ignore[import-not-found]
     from pytorch_lightning.loggers import MLFlowLogger
 
 FOLDER = "mlruns"
@@ -24,12 +24,13 @@ def start(*, project: str, name: str, key: str, tags: Mapping[str, str], outputs
 
     Args:
         project: MLflow's experiment.
-        name, key: shown, and the hash of its options.
+        name: shown.
+        key: the hash of its options.
         tags: further ones.
         outputs: the files lie below it unless MLFLOW_TRACKING_URI is set.
     """
     uri = os.environ.get("MLFLOW_TRACKING_URI") or _files(outputs)
-    from mlflow.tracking import MlflowClient
+    from mlflow.tracking import MlflowClient  # type: ignore[import-not-found]
     from pytorch_lightning.loggers import MLFlowLogger
 
     client = MlflowClient(uri)

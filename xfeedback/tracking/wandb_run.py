@@ -111,8 +111,8 @@ def send_pictures(run: "Run", folder: Path) -> None:
     }
     rows = confusion_rows(folder)
     if rows:
-        columns = ["Actual", "Predicted", "nPredictions"]
-        table = wandb.Table(columns=columns, data=[list(row) for row in rows])
+        columns = ("Actual", "Predicted", "nPredictions")
+        table = wandb.Table(columns=[*columns], data=[list(row) for row in rows])
         fields = {name: name for name in columns}
         shown["confusion_chart"] = wandb.plot_table(
             "wandb/confusion_matrix/v1", table, fields, {"title": "Confusion matrix, test set"}

@@ -8,7 +8,7 @@ from tqdm import tqdm
 def one_line(error: BaseException) -> str:
     """Return an error's text on one line, its kind where it has no text.
 
-    >>> one_line(ConnectionError("the server\\nwent away."))
+    >>> one_line(ConnectionError("the server   went away."))
     'the server went away'
     """
     return " ".join(str(error).split()).rstrip(".") or type(error).__name__
