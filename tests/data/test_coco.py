@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from skimage.draw import polygon2mask
 
@@ -147,6 +148,34 @@ def test_decoys_on_coco_have_all_views(places):
     assert batch.annotated.all()
     assert not (batch.mask & batch.wrong).any()
     assert set(task.test_loaders(4, "cpu")) == {"random", "clean", "conflict", "correlated"}
+
+
+def test_released_decoys_tell_nothing_about_the_class(places):
+    """The training patch differs from image to image, also within a class; the test set is seen clean first."""
+    write_coco(places.root / "coco")
+    decoys = DecoyConfig(name="corner", code="released", size=4)
+    task = load(Config(**SMALL), decoys, seed=0, root=places.root, cache=places.cache)
+    assert "decoys independent of class" in task.stamps
+    assert list(task.test_loaders(4, "cpu")) == list(task.val_loaders(4, "cpu")) == ["clean", "correlated"]
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (task.mean, task.std))
+    batch = task.train_loader(6, "cpu", seed=0).batch(0, 0)
+    assert batch.wrong is not None
+    seen = set()
+    for x, wrong in zip(batch.x, batch.wrong, strict=True):
+        assert wrong.sum() in (16, 20, 25)
+        colours = ((x * std + mean)[:, wrong] * 255).round()
+        assert (colours == colours[:, :1]).all()
+        red, green, blue = colours[:, 0].tolist()
+        assert green == 0
+        assert 50 <= red <= 255
+        assert 50 <= blue <= 255
+        seen.add((red, blue))
+    assert len(seen) == 6
+    clean, decoyed = (next(iter(loader)) for loader in task.test_loaders(4, "cpu").values())
+    assert clean.wrong is None
+    assert decoyed.wrong is not None
+    assert torch.equal(clean.x[~decoyed.wrong[:, None].expand_as(clean.x)],
+                       decoyed.x[~decoyed.wrong[:, None].expand_as(clean.x)])  # fmt: skip
 
 
 def test_what_is_not_there(places):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
-from xfeedback.data.decoy import DecoyConfig, codes, draw, patches, shown
+from xfeedback.data.decoy import DecoyConfig, codes, draw, drawn_colours, patches, shown
 
 N = 10_000
 Y = np.arange(N) % 10
@@ -94,7 +94,9 @@ def test_patch_too_large():
         patches(15, 28, 28)
 
 
-@pytest.mark.parametrize("wrong", [{"size": 0}, {"p": 1.5}, {"p": -0.1}, {"inverted": True, "code": "hue"}])
+@pytest.mark.parametrize(
+    "wrong", [{"size": 0}, {"p": 1.5}, {"p": -0.1}, {"inverted": True, "code": "hue"}, {"p": 0.9, "code": "released"}]
+)
 def test_refused_options(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         DecoyConfig(**wrong)
@@ -104,3 +106,30 @@ def test_drawing_a_whole_training_set_takes_seconds():
     start = time.process_time()
     draw(0, "train", np.arange(60_000), 10)
     assert time.process_time() - start < 4  # 1.1 s when idle
+
+
+def test_released_patches_are_filled_rectangles_with_both_ends_drawn():
+    """OpenCV draws the rectangle from a corner to the pixel 16 further on, both included, cut off at the edge."""
+    cv2 = pytest.importorskip("cv2")
+    found = patches(16, 224, 224, both_ends=True)
+    for corner, mask in enumerate(found):
+        top, left = (208 * side for side in divmod(corner, 2))
+        drawn = cv2.rectangle(np.zeros((224, 224), np.uint8), (left, top), (left + 16, top + 16), 1, -1)
+        np.testing.assert_array_equal(mask, drawn > 0)
+    assert [int(mask.sum()) for mask in found] == [17 * 17, 17 * 16, 16 * 17, 16 * 16]
+
+
+def test_released_colours_are_red_and_blue_drawn_for_each_image():
+    table = codes("released", 2, 3) * 255
+    rows = drawn_colours(3, "train", np.arange(N))
+    red, green, blue = table[rows].T
+    assert (green == 0).all()
+    for level in (red, blue):
+        counts = np.bincount(level.round().astype(int), minlength=256)
+        assert counts[:50].sum() == 0
+        assert chisquare(counts[50:]).pvalue > 1e-3
+    assert abs(np.corrcoef(red, blue)[0, 1]) < 4 / np.sqrt(N)
+    np.testing.assert_array_equal(drawn_colours(3, "train", np.array([4321, 7])), rows[[4321, 7]])
+    assert (drawn_colours(3, "test", np.arange(N)) != rows).mean() > 0.9
+    with pytest.raises(ValueError, match="code=released must be gray"):
+        codes("released", 2, 1)

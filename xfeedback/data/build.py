@@ -52,9 +52,8 @@ def build(
     frame = _frame(config.annotation, source, decoys) if kind == "center" else None
 
     def split(name: str, part: Part) -> Split:
-        draws = decoy.draw(seed, name, part.index, len(source.class_names)) if decoys.on else None
-        shown = _shown(name, part, draws, decoys, source)
-        true = _split(part, annotation.masks_of(kind, name, part, file), draws, shown)
+        painted = decoy.plan(decoys, seed, name, part, len(source.class_names)) if decoys.on else None
+        true = _split(part, annotation.masks_of(kind, name, part, file), painted)
         return true if name != "train" else _as_told(config.annotation, seed, true, frame, patches)
 
     return Task(
@@ -67,7 +66,7 @@ def build(
         augment=source.augment,
         balanced_sampling=source.balanced_sampling,
         balanced_accuracy=source.balanced_accuracy,
-        stamps=(*source.stamps, *config.annotation.stamps),
+        stamps=(*source.stamps, *config.annotation.stamps, *decoys.stamps),
         fingerprint=source.fingerprint,
         train=split("train", source.train),
         val=None if source.val is None else split("val", source.val),
@@ -115,7 +114,8 @@ def _refuse_what_needs_pixels(config: DatasetConfig, decoys: DecoyConfig, mask: 
 
 def _frame(config: AnnotationConfig, source: Source, decoys: DecoyConfig) -> NDArray:
     height, width = source.train.x.shape[2:]
-    return annotation.box(config.center_box or source.center_box[decoys.code], height, width)
+    own = source.center_box["hue" if decoys.code == "hue" else "gray"]
+    return annotation.box(config.center_box or own, height, width)
 
 
 def limit(config: DatasetConfig, source: Source) -> Source:
@@ -164,33 +164,17 @@ def _fewer(part: Part, n: int) -> Part:
 def _decoy_tables(source: Source, decoys: DecoyConfig) -> tuple[torch.Tensor, torch.Tensor]:
     channels, height, width = source.train.x.shape[1:]
     try:
-        patches = decoy.patches(decoys.size, height, width)
+        patches = decoy.patches(decoys.size, height, width, both_ends=decoys.code == "released")
         colours = decoy.codes(decoys.code, len(source.class_names), channels)
     except ValueError as error:
         raise UserError(f"decoy.{error}") from error
     return torch.from_numpy(patches), torch.from_numpy(colours)
 
 
-def _shown(
-    name: str, part: Part, draws: decoy.Draws | None, decoys: DecoyConfig, source: Source
-) -> dict[str, torch.Tensor]:
-    if draws is None:
-        return {}
-    views: dict[str, tuple[decoy.View, ...]] = {
-        "train": ("correlated",),
-        "val": ("random", "correlated"),
-        "pool": ("random", "correlated"),
-        "test": tuple(view for view in decoys.test_views if view != "clean"),
-    }
-    n = len(source.class_names)
-    return {view: torch.from_numpy(decoy.shown(view, part.y, draws, n, decoys.p)) for view in views[name]}
-
-
 def _split(
     part: Part,
     masks: tuple[NDArray | None, NDArray | None],
-    draws: decoy.Draws | None,
-    shown: dict[str, torch.Tensor],
+    painted: decoy.Painted | None,
 ) -> Split:
     mask, annotated = masks
     return Split(
@@ -202,8 +186,8 @@ def _split(
         annotated=None if annotated is None else torch.from_numpy(annotated),
         valid=None if part.valid is None else torch.from_numpy(part.valid),
         group=None if part.group is None else torch.from_numpy(part.group),
-        corner=None if draws is None else torch.from_numpy(draws.corner),
-        shown=shown,
+        corner=None if painted is None else torch.from_numpy(painted.corner),
+        shown={} if painted is None else {view: torch.from_numpy(code) for view, code in painted.shown.items()},
     )
 
 

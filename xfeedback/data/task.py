@@ -147,21 +147,21 @@ class Task:
 
     def pool_loader(self, batch_size: int, device: torch.device | str) -> Loader:
         """Return a loader of the pool, seen as the first validation view is."""
-        return self._loader("pool", batch_size, device, "random" if self.decoy else "clean")
+        return self._loader("pool", batch_size, device, self.decoy.val_views[0] if self.decoy else "clean")
 
     def val_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, Loader]:
         """Return the validation views by name, {} without a set.
 
-        With decoys ``random`` and ``correlated``, else ``val``.
+        With decoys ``random`` and ``correlated`` (``clean`` first with ``decoy.code=released``), else ``val``.
         """
-        views = ("random", "correlated") if self.decoy else ()
+        views = self.decoy.val_views if self.decoy else ()
         return {} if self.val is None else self._views("val", views, batch_size, device, "val")
 
     def test_loaders(self, batch_size: int, device: torch.device | str) -> dict[str, Loader]:
         """Return the test views by name.
 
-        With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for), else ``test``;
-        see :meth:`on_validation`.
+        With decoys ``random``, ``clean``, ``conflict``, ``correlated`` (``inverted`` when asked for; ``clean`` and
+        ``correlated`` with ``decoy.code=released``), else ``test``; see :meth:`on_validation`.
         """
         known = ("clean", *self.test.shown)
         views = tuple(view for view in self.decoy.test_views if view in known) if self.decoy else ()
