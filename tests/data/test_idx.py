@@ -43,11 +43,12 @@ def test_shortened_set_is_stamped_and_a_tenth_validates(places):
     np.testing.assert_array_equal(source.test.x[:, 0], arrays[2])
 
 
-def test_half_scale_spans_minus_one_to_one(places):
+@pytest.mark.parametrize(("scale", "span"), [("half", (-1, 1)), ("unit", (0, 1))])
+def test_scales_span_what_they_say(places, scale, span):
     write_idx(places.root / "MNIST/raw")
-    source = mnist.read(config(scale="half"), places)
+    source = mnist.read(config(scale=scale), places)
     black, white = ((value - source.mean[0]) / source.std[0] for value in (0.0, 1.0))
-    assert (black, white) == (-1, 1)
+    assert (black, white) == span
 
 
 def test_undeclared_size_names_both_counts(places):

@@ -12,7 +12,7 @@ from xfeedback import models
 from xfeedback.errors import UserError
 from xfeedback.models.layers import explained_layer, gap_head, get_layer
 
-OURS = [name for name in models.fitting("image") if name != "timm"]
+OURS = [name for name in models.fitting("image") if name not in ("timm", "mlp")]  # mlp has no map
 
 
 SIDES = {

@@ -29,11 +29,12 @@ class IdxConfig(DatasetConfig):
 
     Attributes:
         declared_sizes: sizes (training, test) of shortened sets that are accepted and stamped ``subset``.
-        scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``).
+        scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``) or
+            [0, 1] (``unit``).
     """
 
     declared_sizes: tuple[tuple[int, ...], ...] = ()
-    scale: Literal["standard", "half"] = "standard"
+    scale: Literal["standard", "half", "unit"] = "standard"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -75,13 +76,14 @@ def read(config: IdxConfig, places: Places, spec: IdxSet) -> Source:
         raise damage[0]
     train, val = split_off(train, VALIDATION if complete else len(train.y) // 10)
     stamps = () if complete and not unpacked else ("unverified",) if complete else ("subset",)
+    mean, std = {"standard": (spec.mean, spec.std), "half": (0.5, 0.5), "unit": (0.0, 1.0)}[config.scale]
     return Source(
         train=train,
         val=val,
         test=test,
         class_names=spec.class_names,
-        mean=(spec.mean if config.scale == "standard" else 0.5,),
-        std=(spec.std if config.scale == "standard" else 0.5,),
+        mean=(mean,),
+        std=(std,),
         object_mask="foreground",
         center_box={"gray": 20, "hue": 20},
         stamps=stamps,

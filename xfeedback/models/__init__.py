@@ -27,6 +27,7 @@ _FAMILIES = {
     "kws_cnn": ("kws_cnn", "KwsCnnConfig"),
     "lstm": ("lstm", "LstmConfig"),
     "lstm_cell_attention": ("lstm", "CellAttentionConfig"),
+    "mlp": ("mlp", "MlpConfig"),
     "mnist_cnn": ("mnist_cnn", "MnistCnnConfig"),
     "resnet18": ("resnet18", "ResNet18Config"),
     "resnet18_gap8": ("resnet18", "ResNet18Gap8Config"),
