@@ -29,8 +29,8 @@ class IdxConfig(DatasetConfig):
 
     Attributes:
         declared_sizes: sizes (training, test) of shortened sets that are accepted and stamped ``subset``.
-        scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``) or
-            [0, 1] (``unit``).
+        scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``)
+            or [0, 1] (``unit``).
     """
 
     declared_sizes: tuple[tuple[int, ...], ...] = ()
