@@ -18,7 +18,7 @@ CHECKED := run.py xfeedback hydra_plugins tests scripts benchmarks
 TEST_ENV := WANDB_MODE=offline OMP_NUM_THREADS=1
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 
-.PHONY: FORCE help setup run table ledger test test-slow test-gpu slurm-test bench lint format lock clean
+.PHONY: FORCE help setup run table ledger test test-slow test-gpu slurm-test bench docs lint format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,6 +53,9 @@ slurm-test: $(STAMP) ## a sweep on a real Slurm; skipped with a reason where non
 
 bench: $(STAMP) ## time the steps of each method
 	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+
+docs: $(STAMP) ## build the documentation as a site into build/site; fetches nothing
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(STAMP) ## ruff and pyright, changing nothing
 	$(BIN)/ruff check $(wildcard $(CHECKED))
