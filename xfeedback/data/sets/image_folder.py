@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
-from xfeedback.data import cache, coco, images, regions
+from xfeedback.data import cache, coco, images, lists, regions
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source
 from xfeedback.errors import UserError, suggest, unknown
@@ -81,8 +80,10 @@ def read(config: Config, places: Places) -> Source:
         )
         for key, path in pictures.items()
     ]
-    rows, left_out = _splits(folder, list(pictures), np.array([item.label for item in items]), config.split_seed)
-    _refuse_absent([items[row].label for row in rows["train"]], names)
+    y = np.array([item.label for item in items])
+    listed = {"inside": "images/", "endings": PICTURES, "what": "images"}
+    rows, left_out = lists.splits(folder, list(pictures), y, config.split_seed, **listed)
+    lists.refuse_absent(y[rows["train"]].tolist(), names, "image")
     files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / "splits"]
     store = places.cache / f"image_folder-{cache.key(files, config.size, config.box_labels)}.pt"
     everything, digest = images.decoded(items, config.size, store, str(folder))
@@ -178,43 +179,3 @@ def _coco(path: Path, pictures: Mapping[str, Path], labels: tuple[str, ...]) -> 
         if chosen:
             found[matches[0]] = regions.union([coco.region(entry, where, picture.size) for entry in chosen])
     return found
-
-
-def _splits(folder: Path, keys: list[str], y: NDArray, seed: int) -> tuple[dict[str, NDArray], tuple[str, ...]]:
-    """Rows by split, and a stamp when images stand in none."""
-    lists = {name: folder / "splits" / f"{name}.txt" for name in ("train", "val", "test")}
-    if not (folder / "splits").is_dir():
-        return images.drawn_splits(y, seed), ()
-    row_of = {key: row for row, key in enumerate(keys)}
-    taken: dict[int, str] = {}
-    rows: dict[str, NDArray] = {}
-    for name, path in lists.items():
-        if not path.exists() and name == "val":
-            continue
-        try:
-            lines = [line.strip() for line in path.read_text().splitlines() if line.strip()]
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror}. Splits need train.txt and test.txt.") from error
-        listed = [_row(path, line, row_of) for line in lines]
-        for row in listed:
-            if taken.setdefault(row, name) != name:
-                raise UserError(f"{path}: {keys[row]} is in the split {taken[row]} too")
-        if not listed:
-            raise UserError(f"{path} names no image")
-        rows[name] = np.array(sorted(set(listed)))
-    missing = len(keys) - len(taken)
-    return rows, (f"{missing} images in no split",) if missing else ()
-
-
-def _row(path: Path, line: str, row_of: Mapping[str, int]) -> int:
-    head, _, ending = line.rpartition(".")
-    key = head if f".{ending.lower()}" in PICTURES else line
-    if key not in row_of:
-        raise UserError(f"{path}: there is no images/{line}.{suggest(key, row_of)}")
-    return row_of[key]
-
-
-def _refuse_absent(labels: list[int], names: list[str]) -> None:
-    absent = [name for label, name in enumerate(names) if label not in labels]
-    if absent:
-        raise UserError(f"no training image of class {', '.join(absent)}: each class needs some in the training split")

@@ -1,0 +1,147 @@
+"""Anyone's series as arrays in one ``.npz`` or ``.pt`` file; see :class:`Config`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from xfeedback.config import require
+from xfeedback.data import arrays, series
+from xfeedback.data.options import Places
+from xfeedback.data.series import Series
+from xfeedback.data.source import Part, Source, fingerprint, stratified
+from xfeedback.errors import UserError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(series.SeriesConfig):
+    """Options of ``dataset=series_arrays``.
+
+    The file holds ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_val``,
+    ``y_val``: series ``(N, T, F)`` or ``(N, T)``, NaN where a value is missing or a series has ended, and labels
+    ``(N,)``. Optional, each with the same endings: ``mask`` and ``wrong`` ``(N, T, F)``, right and wrong evidence where
+    they are not 0, and ``annotated`` ``(N,)``; and ``classes``, the names of the labels 0, 1, ...
+
+    Attributes:
+        file: the file.
+        split_seed: of the fifth of the series that tests where the file has no test series.
+    """
+
+    name: Literal["series_arrays"] = "series_arrays"
+    file: str | None = None
+    split_seed: int = 17
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the file says where right or wrong evidence lies."""
+        return arrays.annotates(self.file)
+
+
+def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every reader takes both
+    """Return the series of the file.
+
+    Raises:
+        UserError: no file is given, its arrays are not as :class:`Config` says, or a series can't be used.
+    """
+    if config.file is None:
+        raise UserError(f"dataset=series_arrays needs dataset.file=FILE.npz or .pt with {arrays.FORM}")
+    path = Path(config.file)
+    found = arrays.read(path)
+    parts = {name: dict(part) for name, part in found.parts.items()}
+    if "all" in parts:
+        parts = _drawn(parts["all"], config)
+    held = len(parts["val"]["y"]) if "val" in parts else 0
+    items = {name: _items(path, name, part, found.class_names) for name, part in parts.items()}
+    told = replace(config, val_share=0.0) if held else config
+    source = series.source(told, [*items["train"], *items.get("val", [])], items["test"])
+    if set(source.class_names) == set(found.class_names):
+        source = _in_order(source, found.class_names)
+    if held:
+        source = _held_out(source, held)
+    return _annotated(path, source, parts)
+
+
+def _drawn(everything: Mapping[str, NDArray], config: Config) -> dict[str, dict[str, NDArray]]:
+    """A stratified fifth tests."""
+    y = everything["y"]
+    test = stratified(y, round(0.2 * len(y)), config.split_seed)
+    rows = {"train": np.setdiff1d(np.arange(len(y)), test), "test": test}
+    return {name: {key: array[own] for key, array in everything.items()} for name, own in rows.items()}
+
+
+def _items(path: Path, split: str, part: Mapping[str, NDArray], names: tuple[str, ...]) -> list[Series]:
+    x = part["x"]
+    if x.ndim not in (2, 3):
+        raise UserError(f"{path}: series have the shape {x.shape}; expected (N, T, F) or (N, T)")
+    x = x[..., None] if x.ndim == 2 else x
+    return [
+        Series(values=values.astype(np.float64), label=names[label], where=f"{path}, {split} series {number}")
+        for number, (values, label) in enumerate(zip(x, part["y"], strict=True))
+    ]
+
+
+def _in_order(source: Source, names: tuple[str, ...]) -> Source:
+    """Number the classes as the file does."""
+    number = np.array([names.index(name) for name in source.class_names])
+    parts: dict[str, Any] = {
+        name: replace(part, y=number[part.y])
+        for name in ("train", "val", "test")
+        if (part := getattr(source, name)) is not None
+    }
+    return replace(source, class_names=names, **parts)
+
+
+def _held_out(source: Source, held: int) -> Source:
+    """Validate on the file's own validation series, which stand after the others."""
+    rows = np.arange(len(source.train.y))
+    train, val = source.train.take(rows[:-held]), source.train.take(rows[-held:])
+    mean, std = series.feature_statistics(train.x, train.valid)
+    return replace(source, train=train, val=val, mean=mean, std=std)
+
+
+def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, NDArray]]) -> Source:
+    """Give the samples the regions of the file."""
+    shape = (parts["train"]["x"].shape[1], source.train.x.shape[2])
+    flat = {name: _deep(part, shape) for name, part in parts.items()}
+    regions = {name: arrays.regions(path, part, shape) for name, part in flat.items()}
+    if not any(regions.values()):
+        return source
+    if not all(regions.values()):
+        raise UserError(f"{path}: give mask or wrong for all splits or for none; zeros mean not annotated")
+    both = [regions[name] for name in ("train", "val") if name in regions]
+    known = {name: np.concatenate([part[name] for part in both]) for name in both[0]}
+    train, val = (part and _with(part, known) for part in (source.train, source.val))
+    test = _with(source.test, regions["test"])
+    shares = np.concatenate([known["annotated"], regions["test"]["annotated"]])
+    stamps = () if shares.all() else (f"{100 * shares.mean():.0f} % annotated",)
+    content = [known["mask"], regions["test"]["mask"], np.frombuffer(source.fingerprint.encode(), dtype=np.uint8)]
+    return replace(
+        source,
+        train=train,
+        val=val,
+        test=test,
+        object_mask="own",
+        stamps=(*source.stamps, *stamps),
+        fingerprint=fingerprint(*content),
+    )
+
+
+def _deep(part: Mapping[str, NDArray], shape: tuple[int, int]) -> dict[str, NDArray]:
+    """Regions of series of one feature may be ``(N, T)`` as the series are."""
+    return {
+        name: array[..., None] if name in ("mask", "wrong") and array.ndim == 2 and shape[1] == 1 else array
+        for name, array in part.items()
+    }
+
+
+def _with(part: Part, regions: Mapping[str, NDArray]) -> Part:
+    steps = part.x.shape[1]
+    own = {name: regions[name][part.index][:, :steps] for name in ("mask", "wrong") if name in regions}
+    return replace(part, **own, annotated=regions["annotated"][part.index])
