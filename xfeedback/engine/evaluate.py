@@ -15,6 +15,7 @@ from xfeedback.data.task import Split, Task
 from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.confusion import MOST_CLASSES, confusion
 from xfeedback.engine.faithfulness import arranged, faithfulness
+from xfeedback.engine.further import further
 from xfeedback.engine.leak import leak_share
 from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
@@ -62,7 +63,7 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         logits = {view: predictions(network, loader) for view, loader in views.items()}
         trusted = _calibration(network, task, next(iter(logits.values())), config, device)
         metrics = accuracies(logits, task) | trusted.metrics
-        if config.explained or config.pictures or config.faithfulness:
+        if config.explained or config.pictures or config.faithfulness or config.further:
             explained, config, notes = explanations(network, task, config, headline)
             marked = marked_share(task.val or task.train) if task.kind == "text" else None
             metrics |= localisation(explained, headline, config, marked) if task.has_annotations else {}
@@ -71,6 +72,9 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
             if config.faithfulness:
                 found = faithfulness(explained, headline, config)
                 metrics, curves, notes = metrics | dict(found.metrics), found.curves, (*notes, *found.notes)
+            if config.further:
+                more = further(explained, headline, config, next(iter(logits.values())))
+                metrics, notes = metrics | more.metrics, (*notes, *more.notes)
     return Evaluation(
         metrics=metrics,
         pictures=pictures,

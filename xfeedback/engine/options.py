@@ -91,6 +91,8 @@ class EvaluationConfig:
             :mod:`xfeedback.engine.faithfulness`.
         faithfulness_explainers: whose maps; ``random`` is always among them.
         faithfulness_samples: of how many test samples at most.
+        further: measures on demand; see :mod:`xfeedback.engine.further`.
+        grids: how many grids of images ``grid_pointing`` lays out.
         explain_class: the class whose logit these maps explain.
         removal: what removed positions become: the input's first position, as released, the mean training input or
             zero; ``auto``: the first pixel of images, the mean of series. Tokens become zero embeddings.
@@ -118,6 +120,10 @@ class EvaluationConfig:
         "deep_shap",
     )
     faithfulness_samples: int = 1000
+    further: tuple[
+        Literal["top5", "near", "coarse", "pixels", "confidence", "random_weights", "inner", "grid_pointing"], ...
+    ] = ()
+    grids: int = 500
     explain_class: Literal["predicted", "true"] = "predicted"
     removal: Literal["auto", "own_corner", "mean", "zero"] = "auto"
     baseline: Literal["mean", "zero", "uniform"] = "mean"
@@ -128,9 +134,10 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         require(self.faithfulness_samples >= 1, "faithfulness_samples", self.faithfulness_samples, "1 or more")
+        require(self.grids >= 1, "grids", self.grids, "1 or more")
         for name in ("explained", "explained_slow", "pictures"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
-        for name in ("explainers", "faithfulness", "faithfulness_explainers"):
+        for name in ("explainers", "faithfulness", "faithfulness_explainers", "further"):
             found = getattr(self, name)
             require(len(set(found)) == len(found), name, list(found), "different from each other")
 

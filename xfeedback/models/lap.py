@@ -19,6 +19,7 @@ from xfeedback.models.scorers import build_scorer
 from xfeedback.models.window import Window
 from xfeedback.precision import widened
 
+TINY = 1e-30
 FLOOR = -80.0
 """Smallest exponent of the pooled form: keeps its denominator above 0 in float32."""
 
@@ -169,6 +170,7 @@ class LAP(nn.Module):
         if options.freeze_scorer and self.scorer is not None:
             self.scorer.requires_grad_(requires_grad=False)
         self.sink: Callable[[SiteMaps], None] | None = None
+        self.kept: Tensor | None = None
 
     @property
     def alpha(self) -> Tensor:
@@ -197,8 +199,9 @@ class LAP(nn.Module):
         if options.channel_bug and window is not None:
             return self._with_channel_bug(x, window)
         bounded = self.scorer is not None and options.score_act == "sigmoid" and options.normalize
-        if options.p == 1 and bounded and window is not None and options.merge in ("shared_max", "channel"):
-            return softmax_pool(x, self._driving(scores), self.alpha, window)
+        pooled = options.p == 1 and bounded and window is not None and self.kept is None
+        if pooled and options.merge in ("shared_max", "channel"):
+            return softmax_pool(x, self._driving(scores), self.alpha, cast(Window, window))
         if self.concat is not None:
             weights = self._weights(scores)
             parts = [weighted_pool(x, weights[:, k : k + 1], window) for k in range(self.concepts)]
@@ -212,7 +215,11 @@ class LAP(nn.Module):
 
     def _weights(self, scores: Tensor) -> Tensor:
         form = {"p": self.options.p, "normalize": self.options.normalize}
-        return window_weights(self._driving(scores), self.alpha, self.window, **form)
+        weights = window_weights(self._driving(scores), self.alpha, self.window, **form)
+        if self.kept is None:
+            return weights
+        left = weights * window_cells(self.kept.to(weights.dtype), self.window)[0]
+        return left * (weights.sum(2, keepdim=True) / left.sum(2, keepdim=True).clamp_min(TINY))
 
     def _driving(self, scores: Tensor) -> Tensor:
         return scores.amax(1, keepdim=True) if self.options.merge == "shared_max" else scores
@@ -255,6 +262,21 @@ def returned_maps(network: nn.Module) -> Iterator[dict[str, list[SiteMaps]]]:
     finally:
         for layer in layers.values():
             layer.sink = None
+
+
+@contextmanager
+def only_cells(layer: LAP, kept: Tensor) -> Iterator[None]:
+    """Let a site pool only some cells inside the block; what its other cells weighed goes to these in proportion.
+
+    Args:
+        layer: the site.
+        kept: cells of its input map, bool ``(B, 1, H, W)``; a window without any pools to 0.
+    """
+    layer.kept = kept
+    try:
+        yield
+    finally:
+        layer.kept = None
 
 
 def _inverse(alpha: float, kind: str) -> float:
