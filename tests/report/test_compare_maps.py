@@ -6,7 +6,8 @@ import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts/compare_maps.py"
 spec = importlib.util.spec_from_file_location("compare_maps", SCRIPT)
-assert spec is not None and spec.loader is not None
+assert spec is not None
+assert spec.loader is not None
 script = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(script)
 
@@ -33,7 +34,8 @@ def test_each_run_gives_a_map_of_its_own(tmp_path, monkeypatch):
     runs = {"plain": explanations(tmp_path / "a", 0.25), "xbl": explanations(tmp_path / "b", 0.75)}
     arrays = script.combined(runs, "grad_cam")
     assert [name for name in arrays if name.startswith("map/")] == ["map/plain", "map/xbl"]
-    assert arrays["map/plain"].max() == 0.25 and arrays["map/xbl"].min() == 0.75
+    assert arrays["map/plain"].max() == 0.25
+    assert arrays["map/xbl"].min() == 0.75
     out = tmp_path / "out.png"
     assert draw(monkeypatch, str(out), *(f"{name}={folder}" for name, folder in runs.items())) == 0
     assert out.read_bytes().startswith(b"\x89PNG")
