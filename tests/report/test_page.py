@@ -15,7 +15,7 @@ from xfeedback.report import compare
 from xfeedback.report.__main__ import main
 from xfeedback.report.evidence import read_explanations, read_history
 from xfeedback.report.heatmaps import _boundary, pick
-from xfeedback.report.plots import _mean
+from xfeedback.report.plots import _mean, differences
 from xfeedback.report.svg import Scale, ticks
 
 VOID = {"meta", "img", "br", "link", "input", "hr", "wbr"}
@@ -84,7 +84,32 @@ def test_page_shows_what_was_measured_and_what_is_missing(written):
     for expected in ("subset", "killed, or still running", "3961109a", "node1", "xbl.c_exp=10"):
         assert expected in words
     assert checker.counts["figure"] > 30
-    assert text.count('data-explainer="gradient"') >= 32  # eight images, four methods
+    assert text.count('alt="gradient of test image') == 40  # ten images, four methods
+
+
+def test_explainers_and_classes_are_chosen_without_a_script(written):
+    """Every choice is a radio button whose rule hides exactly what was not chosen; all classes are shown at first."""
+    text = next(file for file in written.files if file.suffix == ".html").read_text()
+    checked = re.findall(r'<input type="radio" name="(\S+)" id="(\S+)" checked="">', text)
+    assert checked == [("g0-e", "g0-e0"), ("g0-c", "g0-all")]
+    assert re.findall(r'<label for="g0-[ec]\w+">(\w+)</label>', text)[:5] == ["grad_cam", "gradient", "0", "1", "2"]
+    for n in range(10):
+        assert f'#g0-maps:has(#g0-c{n}:checked) tbody tr:not([data-class="{n}"]){{display:none}}' in text
+        assert len(re.findall(rf'<tr data-class="{n}">', text)) == 1
+    assert '#g0-maps:has(#g0-e1:checked) .heat:not([data-explainer="gradient"]){display:none}' in text
+
+
+def test_differences_are_drawn_seed_by_seed(written):
+    group = written.groups[0]
+    drawn = differences(group, "acc/random", dict.fromkeys((row.label for row in group.rows), 0))
+    compared = [row for row in group.rows if not row.is_baseline and row.done]
+    assert drawn.count("<circle") == 3 * len(compared)
+    assert drawn.count('class="zero"') == 1
+    for row in compared:
+        for seed, value in row.values["acc/random"].items():
+            expected = value - group.rows[0].values["acc/random"][seed]
+            assert row.pairs["acc/random"][seed] == expected
+            assert f"seed {seed}: {expected:.2f}" in drawn.replace("-0.00", "0.00")
 
 
 def test_without_maps_or_numbers_the_page_still_stands(tmp_path):

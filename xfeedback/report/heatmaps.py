@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping
+from functools import partial
 from html import escape
 
 import numpy as np
@@ -13,7 +14,9 @@ from xfeedback.report import tokens
 from xfeedback.report.evidence import Evidence, Explanations
 from xfeedback.report.svg import tag
 
-MOST_IMAGES = 8
+FEWEST_IMAGES, MOST_IMAGES = 8, 24
+_MOST_MAPS = 480
+"""Maps in one grid, for the size of the page: of many rows and explainers fewer images are shown."""
 _LARGEST = 128
 _ROOM = 1090
 _RAMP = np.array([[0.0, 70, 22, 110], [0.35, 170, 45, 100], [0.65, 240, 110, 45], [1.0, 255, 232, 130]])
@@ -33,34 +36,30 @@ def grid(evidence: Evidence, slots: Mapping[str, int], key: str) -> str:
         return ""
     first = next(iter(shown.values()))
     explainers = list(dict.fromkeys(name for found in shown.values() for name in found.maps))
-    picked = pick(first.label)
+    count = _MOST_MAPS // (len(shown) * len(explainers))
+    picked = pick(first.label, min(max(count, FEWEST_IMAGES), MOST_IMAGES))
+    classes = list(dict.fromkeys(sorted(first.label[picked].tolist())))
     pixels = first.kind != "text"
     styles = "".join(f".{key}-{n}{{background-image:url({_png(first.inputs[n])})}}" for n in picked if pixels)
     symbols = "".join(_outlines(first, n, key) for n in picked if pixels)
     heads = ["input", "annotation", *shown] if _annotated(first) and pixels else ["input", *shown]
     head = "".join(_head(name, slots) for name in heads)
-    rows = (_row(first, n, shown, explainers, key) for n in picked)
-    body = "".join(rows) if pixels else tokens.body(first, picked, shown, explainers)
+    cells = partial(_cells, key=key) if pixels else tokens.cells
+    body = "".join(
+        tag("tr", "".join(cells(first, n, shown, explainers)), data_class=classes.index(first.label[n])) for n in picked
+    )
     width = min(max(_ROOM // len(heads) - 14, 96), 148)
     table = tag(
         "table", tag("thead", tag("tr", head)) + tag("tbody", body),
-        class_="maps" if pixels else "maps texts", data_explainer=explainers[0], style=f"--w:{width}px",
+        class_="maps" if pixels else "maps texts", style=f"--w:{width}px",
     )  # fmt: skip
-    hidden = "".join(
-        f'.maps[data-explainer="{e}"] .heat:not([data-explainer="{e}"]){{display:none}}' for e in explainers
-    )
-    sheet = tag("style", styles + hidden)
+    hidden, switches = _switches(key, explainers, classes)
     more = tag("p", f"{evidence.left_out} further rows are not drawn.", class_="note") if evidence.left_out else ""
-    return (
-        sheet
-        + tag("svg", symbols, class_="defs", aria_hidden="true")
-        + _switch(explainers)
-        + tag("div", table, class_="scroll")
-        + more
-    )
+    drawn = tag("svg", symbols, class_="defs", aria_hidden="true") + switches + tag("div", table, class_="scroll")
+    return tag("style", styles + hidden) + tag("div", drawn + more, id=f"{key}-maps")
 
 
-def pick(labels: NDArray[np.generic], count: int = MOST_IMAGES) -> list[int]:
+def pick(labels: NDArray[np.generic], count: int) -> list[int]:
     """Positions to show: the first image of each class, then the rest, in order; nobody chooses by hand.
 
     >>> pick(np.array([3, 3, 1, 3, 2]), 4)
@@ -78,7 +77,9 @@ def _head(name: str, slots: Mapping[str, int]) -> str:
     return tag("th", swatch + escape(name).replace("_", "_<wbr>"), scope="col")
 
 
-def _row(first: Explanations, n: int, shown: Mapping[str, Explanations], explainers: list[str], key: str) -> str:
+def _cells(
+    first: Explanations, n: int, shown: Mapping[str, Explanations], explainers: list[str], key: str
+) -> list[str]:
     under = tag("figcaption", f"class {escape(str(first.label[n]))}")
     cells = [_cell(tag("div", class_=f"base {key}-{n}"), under)]
     if _annotated(first):
@@ -91,7 +92,7 @@ def _row(first: Explanations, n: int, shown: Mapping[str, Explanations], explain
     for found in shown.values():
         place = np.flatnonzero(found.index == first.index[n])
         cells.append(_explained(found, int(place[0]), n, explainers, key) if len(place) else tag("td"))
-    return tag("tr", "".join(cells))
+    return cells
 
 
 def _explained(found: Explanations, m: int, n: int, explainers: list[str], key: str) -> str:
@@ -112,20 +113,30 @@ def _cell(picture: str, caption: str) -> str:
     return tag("td", tag("figure", tag("div", picture, class_="stack") + caption))
 
 
-def _switch(explainers: list[str]) -> str:
-    if len(explainers) < 2:
-        return tag("p", f"Explainer: {escape(explainers[0])}.", class_="note")
+def _switches(key: str, explainers: list[str], classes: list[object]) -> tuple[str, str]:
+    """Style sheet and HTML of what chooses the explainer and the class: without scripts, and nothing where none is.
+
+    A browser that does not know ``:has`` shows the first explainer of all classes.
+    """
+    maps = f"#{key}-maps:has(#{key}"
+    rules = [f'{maps}-e{n}:checked) .heat:not([data-explainer="{e}"])' for n, e in enumerate(explainers)]
+    rules += [f'{maps}-c{n}:checked) tbody tr:not([data-class="{n}"])' for n in range(len(classes))]
+    sheet = "".join(f"{rule}{{display:none}}" for rule in rules)
+    sheet += f"@supports not selector(:has(a)){{#{key}-maps .heat~.heat{{display:none}}}}"
+    chosen = [(f"{key}-e{n}", name) for n, name in enumerate(explainers)]
+    filters = [(f"{key}-all", "all"), *((f"{key}-c{n}", str(name)) for n, name in enumerate(classes))]
+    switches = _switch("Explainer", f"{key}-e", chosen)
+    return sheet, tag("div", switches + (_switch("Class", f"{key}-c", filters) if len(classes) > 1 else ""))
+
+
+def _switch(title: str, group: str, choices: list[tuple[str, str]]) -> str:
+    """Radio buttons by id and text, the first one chosen."""
     buttons = "".join(
-        tag(
-            "button",
-            escape(name),
-            type="button",
-            data_explainer=name,
-            aria_pressed="true" if name == explainers[0] else "false",
-        )
-        for name in explainers
-    )
-    return tag("div", tag("span", "Explainer") + buttons, class_="switch", role="group", aria_label="Explainer")
+        tag("input", type="radio", name=group, id=name, checked="" if n == 0 else None)
+        + tag("label", escape(words), for_=name)
+        for n, (name, words) in enumerate(choices)
+    ).replace("</input>", "")
+    return tag("div", tag("span", title) + buttons, class_="switch", role="radiogroup", aria_label=title)
 
 
 def _annotated(found: Explanations) -> bool:

@@ -15,15 +15,6 @@ for (const button of document.querySelectorAll(".sortable th button")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
   });
 }
-for (const button of document.querySelectorAll(".switch button")) {
-  button.addEventListener("click", () => {
-    for (const other of button.parentElement.children) {
-      if (other !== button && other.matches("button")) other.setAttribute("aria-pressed", "false");
-    }
-    button.setAttribute("aria-pressed", "true");
-    button.closest("section").querySelector(".maps").dataset.explainer = button.dataset.explainer;
-  });
-}
 for (const name of document.querySelectorAll(".legend [data-row]")) {
   const drawings = [...name.closest("section").querySelectorAll("svg")];
   const mark = (on) => {

@@ -10,7 +10,7 @@ from xfeedback.report.heatmaps import RAMP_CSS, grid
 from xfeedback.report.metrics import describe
 from xfeedback.report.options import options
 from xfeedback.report.phases import matrices, phase_curves
-from xfeedback.report.plots import curve_keys, curves, points
+from xfeedback.report.plots import curve_keys, curves, differences, points
 from xfeedback.report.reliability import diagrams
 from xfeedback.report.rows import Comparison, Group
 from xfeedback.report.sections import missing, provenance, results
@@ -156,7 +156,16 @@ def _legend(group: Group, slots: Mapping[str, int], kind: str) -> str:
 
 def _points(group: Group, slots: Mapping[str, int]) -> str:
     panels = "".join(_panel(name, points(group, name, slots)) for name in headline_metrics(group))
-    return tag("div", panels, class_="panels")
+    return tag("div", _differences(group, slots) + panels, class_="panels")
+
+
+def _differences(group: Group, slots: Mapping[str, int]) -> str:
+    base, name = group.baseline, group.headline
+    drawn = differences(group, name, slots) if base is not None and name is not None else ""
+    if not drawn or base is None or name is None:
+        return ""
+    title = tag("b", escape(f"{describe(name).title}, difference from {base.method}"))
+    return tag("figure", tag("figcaption", title + tag("code", "points")) + drawn, class_="panel")
 
 
 def _curves(group: Group, evidence: Evidence, slots: Mapping[str, int]) -> str:
@@ -211,7 +220,8 @@ def _maps(evidence: Evidence, slots: Mapping[str, int], key: str) -> str:
     if found.wrong is not None:
         signs.append(tag("span", tag("i", class_="key key-decoy") + "decoy", class_="sign"))
     words = (
-        f"Seed {evidence.seed}. Of the stored test images the first of each class, not chosen by hand. "
+        f"Seed {evidence.seed}. The test samples that the runs stored, the first of each class before others; nobody "
+        "chose them by hand. "
         "✓ and ✗: the prediction is right or wrong."
     )
     return _note(words) + tag("p", "".join(signs), class_="legend") + drawn

@@ -1,6 +1,7 @@
 """Figures as inline SVG: per-seed points with intervals, and learning curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from xfeedback.report.evidence import Record
@@ -8,7 +9,7 @@ from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import Summary
 from xfeedback.report.svg import Scale, figure, line, path, shown, tag, text, ticks
-from xfeedback.report.words import fixed, mean_text
+from xfeedback.report.words import fixed, mean_text, probability, signed
 
 WIDTH = 520
 _NUMBERS, _LANE, _TOP = 92, 30, 8
@@ -16,6 +17,16 @@ _CURVE_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 230, 44, 12, 34
 _MOST_POINTS = 150
 _LONGEST_LABEL = 22
 _MOST_WITH_SEEDS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One lane of a plot: a row's values by seed, their summary (None: nothing measured), and words at its end."""
+
+    row: Row
+    values: Mapping[int, float]
+    summary: Summary | None
+    said: str
 
 
 def points(group: Group, metric: str, slots: Mapping[str, int]) -> str:
@@ -26,16 +37,44 @@ def points(group: Group, metric: str, slots: Mapping[str, int]) -> str:
         metric: name of the metric.
         slots: colour slot by row label.
     """
-    rows = group.rows
-    marks = _axis([row.summaries[metric] for row in rows if metric in row.summaries], group, metric)
-    scale = Scale(marks[0], marks[-1], _gutter(group), WIDTH - _NUMBERS)
-    bottom = _TOP + _LANE * len(rows)
-    parts = [line(scale(mark), _TOP, scale(mark), bottom, class_="grid") for mark in marks]
+    lanes = [
+        Lane(row, row.values.get(metric, {}), found := row.summaries.get(metric), _said(found, metric))
+        for row in group.rows
+    ]
+    low, high = _ends(lanes)
+    if describe(metric).unit == "%":
+        low, high = max(low, 0.0), min(high, 100.0)
+        low, high = (0.0, 100.0) if high - low > 40 else (low, high)
+    elif metric.startswith("cost/"):
+        low = 0.0
+    return _strips(lanes, ticks(low, high), slots, f"{describe(metric).title}: points for each seed and 95 % intervals")
+
+
+def differences(group: Group, metric: str, slots: Mapping[str, int]) -> str:
+    """As :func:`points`, of each row's differences from the baseline, seed by seed; empty without any.
+
+    The interval is the difference's own; the words at the end of a lane say whether p, adjusted, calls it one.
+    """
+    lanes = [
+        Lane(row, row.pairs[metric], row.differences[metric], _apart(row, metric))
+        for row in group.rows
+        if metric in row.pairs
+    ]
+    low, high = _ends(lanes)
+    label = f"{describe(metric).title}: differences from the baseline, seed by seed, and 95 % intervals"
+    return _strips(lanes, ticks(min(low, 0.0), max(high, 0.0)), slots, label) if lanes else ""
+
+
+def _strips(lanes: Sequence[Lane], marks: Sequence[float], slots: Mapping[str, int], label: str) -> str:
+    scale = Scale(marks[0], marks[-1], _gutter(lanes), WIDTH - _NUMBERS)
+    bottom = _TOP + _LANE * len(lanes)
+    parts = [
+        line(scale(mark), _TOP, scale(mark), bottom, class_="zero" if mark == 0 and marks[0] < 0 else "grid")
+        for mark in marks
+    ]
     parts += [text(scale(mark), bottom + 17, shown(mark), class_="tick", text_anchor="middle") for mark in marks]
-    parts += [_lane(row, metric, scale, _TOP + _LANE * (position + 0.5), slots) for position, row in enumerate(rows)]
-    return figure(
-        WIDTH, bottom + 24, "".join(parts), f"{describe(metric).title}: points for each seed and 95 % intervals"
-    )
+    parts += [_lane(lane, scale, _TOP + _LANE * (position + 0.5), slots) for position, lane in enumerate(lanes)]
+    return figure(WIDTH, bottom + 24, "".join(parts), label)
 
 
 def curves(
@@ -81,23 +120,17 @@ def curve_keys(histories: Mapping[str, Mapping[int, Sequence[Record]]]) -> list[
     return accuracy + losses
 
 
-def _axis(summaries: Sequence[Summary], group: Group, metric: str) -> list[float]:
-    values = [v for row in group.rows for v in row.values.get(metric, {}).values()]
-    values += [end for s in summaries if s.interval for end in (s.interval.low, s.interval.high)]
-    percent = describe(metric).unit == "%"
-    low, high = min(values, default=0.0), max(values, default=1.0)
-    if percent:
-        low, high = max(low, 0.0), min(high, 100.0)
-        if high - low > 40:
-            low, high = 0.0, 100.0
-    elif metric.startswith("cost/"):
-        low = 0.0
-    return ticks(low, high)
+def _ends(lanes: Sequence[Lane]) -> tuple[float, float]:
+    """The least and the largest of all values and ends of intervals."""
+    values = [value for lane in lanes for value in lane.values.values()]
+    intervals = [lane.summary.interval for lane in lanes if lane.summary and lane.summary.interval]
+    values += [end for interval in intervals for end in (interval.low, interval.high)]
+    return min(values, default=0.0), max(values, default=1.0)
 
 
-def _lane(row: Row, metric: str, scale: Scale, y: float, slots: Mapping[str, int]) -> str:
+def _lane(lane: Lane, scale: Scale, y: float, slots: Mapping[str, int]) -> str:
+    row, summary = lane.row, lane.summary
     parts = [_name(row, y), line(scale.start, y, WIDTH - _NUMBERS, y, class_="lane")]
-    summary = row.summaries.get(metric)
     if summary is None:
         why = "not finished" if not row.done else "not measured"
         return "".join([*parts, text(WIDTH - _NUMBERS + 10, y + 4, why, class_="tick")])
@@ -105,16 +138,25 @@ def _lane(row: Row, metric: str, scale: Scale, y: float, slots: Mapping[str, int
         low, high = scale(summary.interval.low), scale(summary.interval.high)
         parts.append(tag("rect", x=low, y=y - 7, width=round(max(high - low, 1), 2), height=14, rx=3, class_="band"))
     parts.append(line(scale(summary.mean), y - 9, scale(summary.mean), y + 9, class_="mean"))
-    for seed, value in row.values[metric].items():
+    for seed, value in lane.values.items():
         hint = tag("title", f"seed {seed}: {fixed(value, 2)}")
         parts.append(tag("circle", hint, cx=scale(value), cy=y, r=3.6, class_="dot"))
-    parts.append(text(WIDTH - _NUMBERS + 10, y + 4, mean_text(summary, describe(metric)), class_="value"))
+    parts.append(text(WIDTH - _NUMBERS + 10, y + 4, lane.said, class_="value"))
     return tag("g", "".join(parts), class_=f"s{slots[row.label]}", data_row=row.label)
 
 
-def _gutter(group: Group) -> int:
+def _said(summary: Summary | None, metric: str) -> str:
+    return "" if summary is None else mean_text(summary, describe(metric))
+
+
+def _apart(row: Row, metric: str) -> str:
+    p_value = row.p_values.get(metric)
+    return f"{signed(row.differences[metric].mean)}, {'one seed' if p_value is None else probability(p_value)}"
+
+
+def _gutter(lanes: Sequence[Lane]) -> int:
     """Room for the longest label, in pixels."""
-    return 14 + round(6.6 * min(max(len(row.label) for row in group.rows), _LONGEST_LABEL))
+    return 14 + round(6.6 * min(max(len(lane.row.label) for lane in lanes), _LONGEST_LABEL))
 
 
 def _name(row: Row, y: float) -> str:
@@ -130,7 +172,8 @@ def _frame(marks: Sequence[float], ends: tuple[int, int], x: Scale, y: Scale, ax
     first, longest = ends
     parts = [line(_LEFT, y(mark), WIDTH - _RIGHT, y(mark), class_="grid") for mark in marks]
     parts += [text(_LEFT - 8, y(mark) + 4, shown(mark), class_="tick", text_anchor="end") for mark in marks]
-    epochs = sorted({first, *(int(mark) for mark in ticks(first, max(longest, first + 1)) if mark == int(mark))})
+    marks = [int(mark) for mark in ticks(first, max(longest, first + 1)) if mark == int(mark)]
+    epochs = [first, *(mark for mark in marks if first < mark <= max(longest, first + 1))]
     base = _CURVE_HEIGHT - _BOTTOM + 18
     parts += [text(x(epoch), base, str(epoch), class_="tick", text_anchor="middle") for epoch in epochs]
     return [*parts, text(WIDTH - _RIGHT, _CURVE_HEIGHT - 2, axis, class_="tick", text_anchor="end")]

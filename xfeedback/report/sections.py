@@ -1,5 +1,6 @@
 """Tables of the HTML page: results, missing runs, provenance."""
 
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
@@ -13,6 +14,8 @@ from xfeedback.report.svg import tag
 from xfeedback.report.tables import cell, detail_metrics, headline_metrics
 from xfeedback.report.words import fixed, is_best, judge, mean_text, status_verdict
 
+_TOGETHER = re.compile(r"\(?[+-]\S+ \[[^]]*\]|p (< )?[\d.]+")
+"""What stands on one line of a verdict: a difference with its interval, and p."""
 _PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "variant", "stamps, notes")
 
 
@@ -117,7 +120,8 @@ def _verdict(row: Row, metric: str, baseline: str) -> str:
     large = difference or ("baseline" if row.is_baseline else published)
     small = tag("small", escape(published)) if published != large else ""
     place = row.differences[metric].mean if metric in row.differences else 0.0 if row.is_baseline else None
-    return tag("td", escape(large) + small, class_="verdict", data_v=place)
+    unbroken = _TOGETHER.sub(lambda match: match.group().replace(" ", "\N{NO-BREAK SPACE}"), large)
+    return tag("td", escape(unbroken) + small, class_="verdict", data_v=place)
 
 
 def _result_cell(row: Row, group: Group, name: str) -> str:

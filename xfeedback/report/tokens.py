@@ -14,28 +14,24 @@ MOST_TOKENS = 120
 """Tokens of a text that are shown."""
 
 
-def body(first: Explanations, picked: list[int], shown: Mapping[str, Explanations], explainers: list[str]) -> str:
-    """HTML rows: for each text its class and annotation, then what each row of the comparison looks at.
+def cells(first: Explanations, n: int, shown: Mapping[str, Explanations], explainers: list[str]) -> list[str]:
+    """HTML cells of one text: its class and annotation, then what each row of the comparison looks at.
 
     Args:
         first: whose texts and annotations are shown.
-        picked: positions of the texts.
+        n: position of the text.
         shown: explanations by row label.
         explainers: names, the first is visible until another is chosen.
     """
-    return "".join(tag("tr", "".join(_cells(first, n, shown, explainers))) for n in picked)
-
-
-def _cells(first: Explanations, n: int, shown: Mapping[str, Explanations], explainers: list[str]) -> list[str]:
     rows = _rows(first, n)
     flags = np.zeros(len(rows), dtype=bool) if first.mask is None else first.mask[n][rows]
     words = [tag("mark", escape(word)) if flag else escape(word) for word, flag in _paired(first, n, flags)]
     said = tag("p", f"test text {first.index[n]}, class {escape(str(first.label[n]))}", class_="said")
-    cells = [tag("td", tag("div", " ".join(words), class_="text") + said)]
+    line = [tag("td", tag("div", " ".join(words), class_="text") + said)]
     for found in shown.values():
         place = np.flatnonzero(found.index == first.index[n])
-        cells.append(_explained(found, int(place[0]), explainers) if len(place) else tag("td"))
-    return cells
+        line.append(_explained(found, int(place[0]), explainers) if len(place) else tag("td"))
+    return line
 
 
 def _explained(found: Explanations, m: int, explainers: list[str]) -> str:
