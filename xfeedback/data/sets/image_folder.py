@@ -1,11 +1,12 @@
 """Anyone's images: ``images/<class>/<stem>.jpg`` with masks, boxes, or neither; see :class:`Config`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from xfeedback.data import cache, coco, images, lists, regions
 from xfeedback.data.options import Places
@@ -65,6 +66,28 @@ def read(config: Config, places: Places) -> Source:
     Raises:
         UserError: something in the folder is not as :class:`Config` says; the message names the file.
     """
+    folder, names, items = listed(config)
+    rows, left_out = splits(config, names, items)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / lists.FOLDER]
+    store = places.cache / f"image_folder-{cache.key(files, config.size, config.box_labels)}.pt"
+    everything, digest = images.decoded(items, config.size, store, str(folder))
+    return images.source(
+        config,
+        everything,
+        rows,
+        fingerprint=digest,
+        class_names=names,
+        balanced_accuracy=config.balanced_sampling,
+        stamps=(*images.share_stamp(everything), *left_out),
+    )
+
+
+def listed(config: Config) -> tuple[Path, list[str], list[images.Item]]:
+    """Return the folder, its classes, and its images with their regions, none of which is opened yet.
+
+    Raises:
+        UserError: a class, image, mask or table is not where :class:`Config` says.
+    """
     folder = config.folder
     names = sorted(path.name for path in (folder / "images").iterdir() if path.is_dir() and path.name[0] != ".")
     if len(names) < 2:
@@ -80,22 +103,23 @@ def read(config: Config, places: Places) -> Source:
         )
         for key, path in pictures.items()
     ]
+    return folder, names, items
+
+
+def splits(
+    config: Config, names: Sequence[str], items: Sequence[images.Item]
+) -> tuple[dict[str, NDArray], tuple[str, ...]]:
+    """Return the rows of each split, and a stamp when images stand in none.
+
+    Raises:
+        UserError: a list is wrong, or a class has no training image.
+    """
+    keys = [f"{names[item.label]}/{item.picture.stem}" for item in items]
     y = np.array([item.label for item in items])
-    listed = {"inside": "images/", "endings": PICTURES, "what": "images"}
-    rows, left_out = lists.splits(folder, list(pictures), y, config.split_seed, **listed)
+    how = {"inside": "images/", "endings": PICTURES, "what": "images"}
+    rows, left_out = lists.splits(config.folder, keys, y, config.split_seed, **how)
     lists.refuse_absent(y[rows["train"]].tolist(), names, "image")
-    files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / "splits"]
-    store = places.cache / f"image_folder-{cache.key(files, config.size, config.box_labels)}.pt"
-    everything, digest = images.decoded(items, config.size, store, str(folder))
-    return images.source(
-        config,
-        everything,
-        rows,
-        fingerprint=digest,
-        class_names=names,
-        balanced_accuracy=config.balanced_sampling,
-        stamps=(*images.share_stamp(everything), *left_out),
-    )
+    return rows, left_out
 
 
 def _pictures(folder: Path, names: list[str]) -> dict[str, Path]:

@@ -64,7 +64,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
         raise UserError("dataset=text_file needs dataset.train=FILE.tsv, .csv or .jsonl with columns text and label")
     given = {name: getattr(config, name) for name in ("train", "val", "test")}
     texts = {
-        name: [_text(config, where, row) for where, row in _rows(Path(file))]
+        name: [text_of(config, where, row) for where, row in rows(Path(file))]
         for name, file in given.items()
         if file is not None
     }
@@ -78,13 +78,17 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
 
 
 def _first(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for found in _rows(path):
+    for found in rows(path):
         yield found
         return
 
 
-def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the entries by column or field, each after where it stands."""
+def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the entries by column or field, each after where it stands.
+
+    Raises:
+        UserError: the file can't be read, is of another kind, or a line has too few or too many fields.
+    """
     kind = path.suffix.lower()
     if kind == ".jsonl":
         yield from text_sets.json_lines(path)
@@ -110,7 +114,12 @@ def _table(path: Path) -> Iterator[tuple[str, list[str]]]:
             yield f"{path}, line {reader.line_num}", fields
 
 
-def _text(config: Config, where: str, row: Mapping[str, Any]) -> Text:
+def text_of(config: Config, where: str, row: Mapping[str, Any]) -> Text:
+    """Return the text of an entry.
+
+    Raises:
+        UserError: it has no text or label, or its rationale does not fit; the message begins with ``where``.
+    """
     for option in ("text_column", "label_column"):
         name = getattr(config, option)
         if name not in row:
