@@ -21,6 +21,7 @@ from xfeedback.errors import TrainingError, UserError, suggest
 
 if TYPE_CHECKING:
     from xfeedback.engine.launch import Launch
+    from xfeedback.engine.options import SweepConfig
 
 HYDRA_ONLY = ("hydra", "sweep", "queued")
 NOT_A_CHOICE = "Config group override must be"
@@ -194,20 +195,17 @@ def run_sweep(
     """
     from xfeedback.engine import console, sweep
     from xfeedback.engine.launch import SLURM, jobs_of, starter, submitted
-    from xfeedback.engine.options import SweepConfig
     from xfeedback.engine.spec import RunSpec, light_parts
 
     configs = [compose(job) for job in jobs]
     values = [plain_config(config) for config in configs]
-    launcher = str(configs[0].hydra.runtime.choices["hydra/launcher"])
-    typed = any(override.startswith("hydra/launcher=") for override in configs[0].hydra.overrides.hydra)
-    chosen = [] if typed else [f"hydra/launcher={launcher}"]
-    options = from_mapping(SweepConfig, cast("dict[str, Any]", OmegaConf.to_container(configs[0].sweep)), "sweep")
+    launcher, chosen = launcher_of(configs[0])
+    options = sweep_options(configs[0])
     if options.detach and launcher != SLURM:
         raise UserError(f"sweep.detach=true needs a queue to leave the cells in: add hydra/launcher={SLURM}.")
     for cell in values:  # the cheap checks of all cells before anything is imported
         light_parts(cell)
-        _refuse_processes(cell, launcher)
+        refuse_processes(cell, launcher)
     plan = sweep.plan([RunSpec.from_plain(cell) for cell in values])
     console.planned(plan)
     if options.dry:
@@ -231,7 +229,30 @@ def _end(stopped: Exception | None, failed: int) -> None:
         raise SystemExit(1)
 
 
-def _refuse_processes(cell: Mapping[str, Any], launcher: str) -> None:
+def launcher_of(config: DictConfig) -> tuple[str, list[str]]:
+    """Return the launcher's name, and the override that jobs need where an experiment chose it."""
+    launcher = str(config.hydra.runtime.choices["hydra/launcher"])
+    typed = any(override.startswith("hydra/launcher=") for override in config.hydra.overrides.hydra)
+    return launcher, [] if typed else [f"hydra/launcher={launcher}"]
+
+
+def sweep_options(config: DictConfig) -> "SweepConfig":
+    """Return the options of comparisons.
+
+    Raises:
+        UserError: one that can't work.
+    """
+    from xfeedback.engine.options import SweepConfig
+
+    return from_mapping(SweepConfig, cast("dict[str, Any]", OmegaConf.to_container(config.sweep)), "sweep")
+
+
+def refuse_processes(cell: Mapping[str, Any], launcher: str) -> None:
+    """Refuse to sweep cells that start processes of their own, but on a cluster.
+
+    Raises:
+        UserError: it is such a cell.
+    """
     from xfeedback.engine.launch import SLURM
 
     if cell.get("trainer", {}).get("strategy") == "ddp" and launcher != SLURM:

@@ -53,6 +53,11 @@ class RunFolder:
         path = self.path / "result.json"
         return files.read_json(path) if path.exists() else None
 
+    def error(self) -> dict[str, Any] | None:
+        """Return why the run failed when it was last tried, or None."""
+        path = self.path / "error.json"
+        return files.read_json(path) if path.exists() else None
+
     def state(self, since: float) -> Literal["done", "failed", "running", "left"]:
         """Where the run is: finished, or since a time (seconds of the epoch) failed or begun, or nothing of these.
 
@@ -94,24 +99,8 @@ class RunFolder:
             UserError: the folder can't be written.
             BusyError: another process is at work in it.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        try:
-            self._lock(handle)
+        with locked(self.path, "run"):
             yield
-        finally:
-            os.close(handle)
-
-    def _lock(self, handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise BusyError(f"another process is at work on this run: {self.path}. Wait for it to finish.") from error
-        except OSError as error:
-            raise unwritable(self.path, error) from error
 
     def set_aside(self) -> None:
         """Move a finished run out of the way, so that it can be run anew without losing it.
@@ -180,6 +169,39 @@ class RunFolder:
             "variant": spec.variant,
             "cell": spec.cell,
         }
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """Make a folder and hold its lock; the lock goes with the process, however it ends.
+
+    Args:
+        path: the folder.
+        what: it holds, for the message.
+
+    Raises:
+        UserError: the folder can't be written.
+        BusyError: another process is at work in it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        _lock(path, handle, what)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(path: Path, handle: int, what: str) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise BusyError(f"another process is at work on this {what}: {path}. Wait for it to finish.") from error
+    except OSError as error:
+        raise unwritable(path, error) from error
 
 
 def unwritable(path: Path, error: OSError) -> UserError:
