@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from tests.cli.command import DIGITS, ROOT, environment, only_run, read, read_lines, run, started, wait_for
-from tests.cli.wandb_file import read_offline
+from tests.cli.wandb_file import Offline, read_offline
 from xfeedback import report
 
 WANDB = (*DIGITS, "logger=wandb", "trainer.progress=false")
@@ -30,23 +30,24 @@ def logged(once) -> Path:
     return only_run(once("wandb", WANDB, command))
 
 
-def test_what_wandb_wrote_offline_holds_the_configuration_and_names_the_run(logged):
+@pytest.fixture(scope="module")
+def offline(logged) -> Offline:
+    """What wandb's own reader finds in it."""
     (part,) = logged.glob("wandb/offline-run-*/run-*.wandb")
-    offline = read_offline(part)
+    return read_offline(part)
+
+
+def test_what_wandb_wrote_offline_holds_the_configuration_and_names_the_run(logged, offline):
     config = yaml.safe_load((logged / "config.yaml").read_text())
-    result = read(logged)
+    cell = read(logged)["cell"]
     assert {key: offline.config[key] for key in config} == config
-    assert offline.run.run_id == logged.name.rsplit("-", 1)[1]
-    assert offline.run.display_name == logged.name
-    assert offline.run.project == "xfeedback"
-    assert offline.run.run_group == f"decoy_digits-gapnet-plain-{result['cell']}"
-    assert offline.run.job_type == "plain"
-    assert set(offline.run.tags) == {"decoy_digits", "gapnet", "plain"}
+    named = {"run_id": logged.name.rsplit("-", 1)[1], "display_name": logged.name, "project": "xfeedback"}
+    placed = {"run_group": f"decoy_digits-gapnet-plain-{cell}", "job_type": "plain"}
+    assert {key: offline.run[key] for key in named | placed} == named | placed
+    assert set(offline.run["tags"]) == {"decoy_digits", "gapnet", "plain"}
 
 
-def test_what_wandb_wrote_offline_holds_the_curves_the_best_of_them_and_the_picture(logged):
-    (part,) = logged.glob("wandb/offline-run-*/run-*.wandb")
-    offline = read_offline(part)
+def test_what_wandb_wrote_offline_holds_the_curves_and_the_best_of_them(logged, offline):
     epochs = [row for row in offline.history if "train/loss" in row]
     lines = read_lines(logged / "metrics.jsonl")
     losses = [line["train/loss"] for line in lines]
@@ -56,11 +57,23 @@ def test_what_wandb_wrote_offline_holds_the_curves_the_best_of_them_and_the_pict
     assert offline.summary["train/acc"]["max"] == pytest.approx(max(line["train/acc"] for line in lines))
     metrics = read(logged)["metrics"]
     assert {name: offline.summary[name] for name in metrics} == pytest.approx(metrics)
-    assert offline.metrics["*"].step_metric == "trainer/global_step"
+    assert offline.metrics["*"]["step_metric"] == "trainer/global_step"
+    assert offline.metrics["val/*"]["summary"] == {"max": True, "last": True}
+
+
+def test_what_wandb_wrote_offline_holds_the_pictures_and_the_confusion_matrix(logged, offline):
     (shown,) = [row for row in offline.history if "explanations.filenames" in row]
-    picture = part.parent / "files" / shown["explanations.filenames"][0]
-    with Image.open(picture) as sent, Image.open(logged / "explanations.png") as own:
-        assert sent.tobytes() == own.tobytes()
+    for name in ("explanations", "confusion"):
+        (file,) = shown[f"{name}.filenames"]
+        with Image.open(offline.files[file]) as sent, Image.open(logged / f"{name}.png") as own:
+            assert sent.tobytes() == own.tobytes()
+    rows = offline.table("confusion_chart_table")
+    right = sum(row["nPredictions"] for row in rows if row["Actual"] == row["Predicted"])
+    assert sum(row["nPredictions"] for row in rows) == 100
+    assert right == pytest.approx(read(logged)["metrics"]["acc/random"])
+    assert offline.config["_wandb.visualize.confusion_chart"]["panel_config"]["panelDefId"] == (
+        "wandb/confusion_matrix/v1"
+    )
 
 
 def test_the_key_is_in_no_file_of_the_run_nor_of_a_report(logged, tmp_path, monkeypatch):
@@ -81,7 +94,10 @@ def test_a_run_that_is_resumed_goes_on_in_its_curve(tmp_path):
     assert process.returncode == 75
     assert run(*options, cwd=tmp_path).code == 0
     parts = [read_offline(path) for path in sorted(tmp_path.glob("outputs/runs/*/wandb/offline-run-*/run-*.wandb"))]
-    assert [part.run.run_id for part in parts] == [only_run(tmp_path).name.rsplit("-", 1)[1]] * 2
+    assert [part.run["run_id"] for part in parts] == [only_run(tmp_path).name.rsplit("-", 1)[1]] * 2
+    assert ["preempting" in part.kinds for part in parts] == [True, False]
+    rows = [row["_step"] for part in parts for row in part.history]
+    assert rows == sorted(set(rows))
     curve = [(row["epoch"], row["train/loss"]) for part in parts for row in part.history if "train/loss" in row]
     lines = read_lines(only_run(tmp_path) / "metrics.jsonl")
     assert curve == [(line["epoch"], pytest.approx(line["train/loss"])) for line in lines]

@@ -1,16 +1,13 @@
-"""Read wandb's offline file: its own protocol buffers, in the framing of a LevelDB log."""
+"""Read what wandb wrote offline with wandb's own reader, ``wandb leet inspect``."""
 
 import json
-import struct
-from collections.abc import Iterator
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wandb.proto import wandb_internal_pb2 as messages
-
-HEADER, BLOCK, WHOLE, FIRST, LAST = 7, 32768, 1, 2, 4
-"""Bytes before the first record and of each record's head; bytes of a block; kinds of a fragment."""
+SCRIPT = "from wandb.cli.cli import cli; cli()"
 
 
 @dataclass
@@ -23,49 +20,47 @@ class Offline:
         history: a mapping for each logged step.
         summary: the last word on each figure.
         metrics: how each figure is to be summed up, by its name.
+        kinds: of all records.
+        files: what of the part's ``files/`` is sent, by path.
     """
 
-    run: Any = None
+    run: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def table(self, name: str) -> list[dict[str, Any]]:
+        """Return the rows of a logged table."""
+        (path,) = (path for file, path in self.files.items() if file.startswith(f"media/table/{name}_"))
+        found = json.loads(path.read_text())
+        return [dict(zip(found["columns"], row, strict=True)) for row in found["data"]]
 
 
 def read_offline(path: Path) -> Offline:
-    """Return what one ``.wandb`` file holds."""
+    """Return what one ``.wandb`` file holds, and the files beside it that it names."""
+    command = [sys.executable, "-c", SCRIPT, "leet", "inspect", "--json", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = Offline()
-    for content in _contents(path.read_bytes()):
-        record = messages.Record.FromString(content)
-        kind = record.WhichOneof("record_type")
-        if kind == "run":
-            found.run = record.run
-            found.config |= {item.key: json.loads(item.value_json) for item in record.run.config.update}
-        elif kind == "config":
-            found.config |= {item.key: json.loads(item.value_json) for item in record.config.update}
-        elif kind == "history":
-            found.history.append({_name(item): json.loads(item.value_json) for item in record.history.item})
-        elif kind == "summary":
-            found.summary |= {_name(item): json.loads(item.value_json) for item in record.summary.update}
-        elif kind == "metric":
-            found.metrics[record.metric.name or record.metric.glob_name] = record.metric
+    for line in done.stdout.splitlines():
+        record = json.loads(line)
+        kind = record["type"]
+        content = record[kind]
+        found.kinds.append(kind)
+        match kind:
+            case "run":
+                found.run = content
+                found.config |= content["config"]["update"]
+            case "config":
+                found.config |= content["update"]
+            case "history":
+                found.history.append(content["item"])
+            case "summary":
+                found.summary |= content.get("update", {})
+            case "metric":
+                found.metrics[content.get("name") or content["glob_name"]] = content
+            case "files":
+                found.files |= {file["path"]: path.parent / "files" / file["path"] for file in content["files"]}
     return found
-
-
-def _name(item: Any) -> str:
-    return item.key or ".".join(item.nested_key)
-
-
-def _contents(raw: bytes) -> Iterator[bytes]:
-    assert raw[:4] == b":W&B", "no wandb file"
-    position, parts = HEADER, []
-    while position + HEADER <= len(raw):
-        if BLOCK - position % BLOCK < HEADER:  # the rest of a block is too small for a head
-            position += BLOCK - position % BLOCK
-            continue
-        length, kind = struct.unpack("<HB", raw[position + 4 : position + HEADER])
-        parts.append(raw[position + HEADER : position + HEADER + length])
-        position += HEADER + length
-        if kind in (WHOLE, LAST):
-            yield b"".join(parts)
-            parts = []

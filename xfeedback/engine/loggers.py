@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pytorch_lightning.loggers import Logger, WandbLogger
+from pytorch_lightning.loggers import Logger
 
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import Preempted
 from xfeedback.tracking import local, mlflow_run, wandb_run
+from xfeedback.tracking.wandb_logger import RowLogger
 from xfeedback.tracking.words import note, one_line
 
 
@@ -149,18 +150,18 @@ def _wandb(spec: RunSpec) -> Guarded:
     run = wandb_run.start(
         wandb_run.About(
             name=spec.run,
-            id=_key(spec),  # a run that is resumed goes on in its curve
+            id=_key(spec),
             project=spec.logger.project,
             group=_group(spec),
             job_type=spec.method,
             tags=(spec.label, spec.model.name, *spec.methods),
             config=spec.plain(),
             folder=spec.folder,
+            goes_on=(spec.folder / "wandb").exists(),
             mode=spec.logger.mode,
         )
     )
-    logger = WandbLogger(experiment=run)
-    return Guarded(logger, partial(wandb_run.send_pictures, run), partial(wandb_run.finish, run))
+    return Guarded(RowLogger(run), partial(wandb_run.send_pictures, run), partial(wandb_run.finish, run))
 
 
 def _key(spec: RunSpec) -> str:

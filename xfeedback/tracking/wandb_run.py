@@ -34,6 +34,7 @@ class About:
         project, group, job_type, tags: where it stands.
         config: options.
         folder: where ``wandb/`` with its files is made.
+        goes_on: add to what the server has of it; otherwise that is replaced.
         mode: ``auto`` is online for whoever is logged in; WANDB_MODE overrides it.
     """
 
@@ -43,6 +44,7 @@ class About:
     group: str
     job_type: str
     folder: Path
+    goes_on: bool = False
     mode: str = "auto"
     tags: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -92,7 +94,7 @@ def _start(about: About, mode: Mode) -> "Run":
         config=dict(about.config),
         dir=about.folder,
         mode=mode,
-        resume="allow",  # offline too: the record says so, and `wandb sync` then goes on in the curve
+        resume="allow" if about.goes_on else None,
         settings=wandb.Settings(quiet=True, silent=mode != "online", console="off", **SECONDS),
     )
     run.define_metric(STEP)
