@@ -43,6 +43,21 @@ def test_shortened_set_is_stamped_and_a_tenth_validates(places):
     np.testing.assert_array_equal(source.test.x[:, 0], arrays[2])
 
 
+@pytest.mark.parametrize(("share", "count"), [(0.1, 4), (0.25, 10), (0.5, 20)])
+def test_a_share_of_the_training_images_validates(places, share, count):
+    write_idx(places.root / "MNIST/raw")
+    source = mnist.read(config(validation=share), places)
+    assert source.val is not None
+    assert (len(source.train.y), len(source.val.y)) == (40 - count, count)
+    assert not set(source.train.index.tolist()) & set(source.val.index.tolist())
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.1])
+def test_shares_that_leave_nothing_are_refused(share):
+    with pytest.raises(ValueError, match=f"validation={share} must be above 0 and below 1"):
+        mnist.Config(validation=share)
+
+
 @pytest.mark.parametrize(("scale", "span"), [("half", (-1, 1)), ("unit", (0, 1))])
 def test_scales_span_what_they_say(places, scale, span):
     write_idx(places.root / "MNIST/raw")

@@ -31,13 +31,18 @@ class IdxConfig(DatasetConfig):
         declared_sizes: sizes (training, test) of shortened sets that are accepted and stamped ``subset``.
         scale: inputs have mean 0 and deviation 1 over the training pixels (``standard``), or lie in [-1, 1] (``half``)
             or [0, 1] (``unit``).
+        validation: share of the training images that validates, e.g. 0.1 as CDEP (Rieger et al. 2020) has it; None:
+            5,000 images, of shortened sets a tenth.
     """
 
     declared_sizes: tuple[tuple[int, ...], ...] = ()
     scale: Literal["standard", "half", "unit"] = "standard"
+    validation: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        share = self.validation
+        require(share is None or 0 < share < 1, "validation", share, "above 0 and below 1")
         pairs = all(len(pair) == 2 for pair in self.declared_sizes)
         require(pairs, "declared_sizes", self.declared_sizes, "a list of pairs [training, test]")
 
@@ -62,7 +67,7 @@ class IdxSet:
 
 
 def read(config: IdxConfig, places: Places, spec: IdxSet) -> Source:
-    """Return a set with a stratified validation set: 5,000 images, of a shortened set a tenth.
+    """Return a set with a stratified validation set.
 
     Raises:
         UserError: files missing or damaged and not to be downloaded, or a shortened set that is not declared.
@@ -74,7 +79,8 @@ def read(config: IdxConfig, places: Places, spec: IdxSet) -> Source:
     complete = folders.check_size(spec.folder, found, OFFICIAL, config.declared_sizes, folder)
     if complete and damage:
         raise damage[0]
-    train, val = split_off(train, VALIDATION if complete else len(train.y) // 10)
+    usual = VALIDATION if complete else len(train.y) // 10
+    train, val = split_off(train, usual if config.validation is None else round(config.validation * len(train.y)))
     stamps = () if complete and not unpacked else ("unverified",) if complete else ("subset",)
     mean, std = {"standard": (spec.mean, spec.std), "half": (0.5, 0.5), "unit": (0.0, 1.0)}[config.scale]
     return Source(
