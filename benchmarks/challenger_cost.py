@@ -18,6 +18,7 @@ from torch import nn
 
 from xfeedback import methods, models
 from xfeedback.engine.cost import step_ratio
+from xfeedback.engine.memory import keep_freed_memory
 from xfeedback.explain.lrp import COMPOSITES, relevance
 from xfeedback.feedback import FeedbackModule
 from xfeedback.types import Batch
@@ -75,6 +76,7 @@ def _seconds(work: Callable[[], Any]) -> float:
 def main() -> int:
     """Print a line for each place, attribution and rule."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     failed = False
     for network in NETWORKS:
         found = []

@@ -19,6 +19,7 @@ import torch
 
 from xfeedback import methods
 from xfeedback.engine.cost import step_ratio
+from xfeedback.engine.memory import keep_freed_memory
 from xfeedback.engine.run import build_module, load_task
 from xfeedback.engine.spec import RunSpec
 from xfeedback.types import Batch
@@ -74,6 +75,7 @@ def _mnist_network(spec: RunSpec) -> torch.nn.Module:
 def main() -> int:
     """Print a line for each method, or for each way to run saliency guided training."""
     torch.set_num_threads(1)
+    keep_freed_memory()
     names = sys.argv[1:]
     if names != ["--mnist"]:
         for method in names or methods.names():

@@ -139,7 +139,7 @@ def test_explaining_leaves_no_trace_and_one_step_moves_every_weight(update, grow
     before = tiny.state(network)
     feedback = feedback_of(host)
     for number in range(4):
-        step = Step(network, wide(), seed=0, position=("0", 0, 0, number), layers=feedback.layers)
+        step = Step(network, wide(), seed=0, position=("0", 0, 0, number), layers=feedback.layers, input_gradient=True)
         tracked = tiny.state(network)
         feedback.relevance(step, feedback.challenged_places(step), real=True)
         tiny.assert_same_bits(tiny.state(network), tracked)

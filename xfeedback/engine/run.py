@@ -20,6 +20,7 @@ from xfeedback.engine.callbacks import StepTimer
 from xfeedback.engine.equal_time import lengthened
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.loggers import Guarded, build_logger
+from xfeedback.engine.memory import keep_freed_memory
 from xfeedback.engine.phases import fit
 from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
@@ -61,6 +62,8 @@ def run_experiment(spec: RunSpec) -> Outcome:
     check_devices(spec.trainer)
     if spec.trainer.threads is not None:
         torch.set_num_threads(spec.trainer.threads)
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     task = load_task(spec)
     module = build_module(spec, task)
     said = module.notes

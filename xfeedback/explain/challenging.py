@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 Granularity = Literal["element", "position", "channel"]
 Select = Literal["soft", "signed", "top_k", "quantile"]
 Transform = Literal["attenuate", "amplify", "symmetric", "subtract", "top_k_zero", "top_k_noise", "mean", "swap"]
+Strength = Literal["uniform", "fixed", "levels10", "ramp"]
 Source = Literal["real", "shuffled", "shuffled_active", "random_place", "uniform", "other_sample", "init_frozen"]
 EPS = 1e-9
 
@@ -71,6 +72,24 @@ def weights(relevance: Tensor, select: Select, share: float, valid: Tensor | Non
     place = (n - 1).clamp_min(0) * (1 - share)
     low, high = (ranked.gather(1, at.long()) for at in (place.floor(), place.ceil()))
     return ((flat > 0) & (flat > low + (high - low) * (place - place.floor()))).to(flat.dtype).view_as(relevance)
+
+
+def strengths(u: Tensor, kind: Strength, s_min: float, s_max: float, risen: float) -> Tensor:
+    """Return s of each sample; equation (4).
+
+    Args:
+        u: uniform draws in [0, 1) ``(B,)``.
+        kind: ``uniform`` in [s_min, s_max]; ``levels10``: one of ten levels from 0 to s_max; ``fixed``: s_max;
+            ``ramp``: the share ``risen`` of s_max.
+        s_min: least.
+        s_max: largest.
+        risen: how far the ramp has come, in [0, 1].
+    """
+    if kind == "uniform":
+        return s_min + (s_max - s_min) * u
+    if kind == "levels10":
+        return (10 * u).floor().clamp_max(9) * s_max / 9
+    return torch.full_like(u, s_max * (risen if kind == "ramp" else 1.0))
 
 
 def challenged(

@@ -4,7 +4,7 @@ Equation (2) and its alternatives, `docs/methods/challenger.md`.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -83,6 +83,7 @@ def relevance_maps(
     rules: Rules | None = None,
     cam_layer: str | None = None,
     training: bool = False,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, Tensor]:
     """Return R at each site from one pass, detached; see :func:`~xfeedback.explain.sites.derivatives`.
 
@@ -95,11 +96,13 @@ def relevance_maps(
         rules: of LRP.
         cam_layer: whose Grad-CAM is enlarged to be that of the input.
         training: leave the network in its modes.
+        known: as for :func:`~xfeedback.explain.sites.derivatives`.
     """
     if rules is not None:
-        return {site: relevance for site, (_, relevance) in relevances(network, x, sites, start, rules).items()}
+        both = relevances(network, x, sites, start, rules, known=known)
+        return {site: relevance for site, (_, relevance) in both.items()}
     if attribution != "grad_cam" or cam_layer is None or INPUT not in sites:
-        found = derivatives(network, x, sites, start, training=training)
+        found = derivatives(network, x, sites, start, training=training, known=known)
         return {site: attributed(*pair, attribution) for site, pair in found.items()}
     places = [cam_layer if site == INPUT else site for site in sites]
     found = derivatives(network, x, list(dict.fromkeys(places)), start, training=training)

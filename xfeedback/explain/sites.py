@@ -1,6 +1,6 @@
 """Derivatives of a network's outputs at its input or at the output of any of its layers, in one pass."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from xfeedback.models.layers import get_layer
-from xfeedback.models.running import mode
+from xfeedback.models.quiet import Quiet
+from xfeedback.models.running import mode, recalled
 
 INPUT = "input"
 """The name of the input as a place."""
@@ -25,6 +26,7 @@ def derivatives(
     within: AbstractContextManager[Any] | None = None,
     *,
     training: bool = False,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return value and derivative at each site, detached, in float32 or wider.
 
@@ -39,6 +41,7 @@ def derivatives(
         start: what is differentiated.
         within: entered for the forward pass.
         training: leave the network's modes as they are; otherwise evaluation mode.
+        known: outputs of layers that need not be computed, those of a first part that ends at a site or before.
     """
     held: dict[str, Tensor] = {}
     wide = torch.autocast(x.device.type, enabled=False)
@@ -47,10 +50,39 @@ def derivatives(
         x = x.detach().clone() if x.is_inference() else x.detach()
         if INPUT in sites:
             held[INPUT] = x.requires_grad_()
-        with _held(network, [site for site in sites if site != INPUT], held), within or nullcontext():
+        hidden = [site for site in sites if site != INPUT]
+        with recalled(network, known or {}), _held(network, hidden, held), within or nullcontext():
             logits = network(x)
         grads = torch.autograd.grad(start(logits).sum(), [held[site] for site in sites])
     return {site: (held[site].detach(), grad) for site, grad in zip(sites, grads, strict=True)}
+
+
+def derivatives_behind(
+    network: nn.Module, x: Tensor, sites: Sequence[str], start: Start, *, features: Mapping[str, Any], quiet: Quiet
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Return :func:`derivatives` in evaluation mode, computing nothing again that the clean training pass has computed.
+
+    Only what follows the quiet part runs once more; from there on back the clean pass's own graph is used, and kept.
+
+    Args:
+        network: as for :func:`derivatives`.
+        x: input of the clean pass ``(B, ...)``, with a gradient where ``input`` is a site.
+        sites: as for :func:`derivatives`.
+        start: as for :func:`derivatives`.
+        features: outputs in the clean pass, with their graph, of ``quiet.layers`` and of the sites among its places.
+        quiet: the part that both modes compute alike.
+    """
+    inside = [site for site in sites if site == INPUT or (site in quiet.places and site != quiet.last)]
+    behind = [quiet.last, *(site for site in sites if site not in (*inside, quiet.last))]
+    known = {name: features[name] for name in quiet.layers}
+    found = derivatives(network, x, behind, start, known=known)
+    if inside:
+        values = [x if site == INPUT else tensor_of(features[site]) for site in inside]
+        end, last = tensor_of(features[quiet.last]), found[quiet.last][1]
+        with torch.autocast(x.device.type, enabled=False):
+            grads = torch.autograd.grad(end, values, last, retain_graph=True)
+        found |= {site: (value.detach(), grad) for site, value, grad in zip(inside, values, grads, strict=True)}
+    return {site: found[site] for site in sites}
 
 
 def tensor_of(output: Any) -> Tensor:

@@ -4,10 +4,7 @@ The paper's text beyond its abstract was not available. Equations (1) to (14), r
 `docs/methods/challenger.md`.
 """
 
-import copy
 from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
@@ -16,15 +13,12 @@ from torch import Tensor, nn
 
 from xfeedback.errors import UserError
 from xfeedback.explain import challenging, tokens
-from xfeedback.explain.lrp import COMPOSITES, Rules
-from xfeedback.explain.relevance_maps import attributed, explained, loss_of, relevance_maps
-from xfeedback.explain.sites import INPUT, Start, tensor_of
+from xfeedback.explain.sites import INPUT
 from xfeedback.feedback import Feedback, PresetModule, Step, View
 from xfeedback.feedback.challenge import ChallengerConfig
+from xfeedback.feedback.relevance_pass import RelevancePass
 from xfeedback.losses import kl_consistency
-from xfeedback.models.layers import explained_layer
-from xfeedback.models.running import resting_statistics
-from xfeedback.models.stages import Trace, before, dropped_before, features_axis, noiseless, runs_once, stages, trace
+from xfeedback.models.stages import before, dropped_before, features_axis, runs_once, stages, trace
 
 EPS = 1e-12
 REPORT_EVERY = 8
@@ -47,12 +41,9 @@ class ChallengerFeedback(Feedback):
     def __init__(self, config: ChallengerConfig | None = None) -> None:
         super().__init__(config)
         self.places: tuple[str, ...] = ()
-        self.rules = _lrp_rules(self.config)
         self._known: dict[str, tuple[str, ...]] = {}
         self._axes: dict[str, int] = {}
-        self._shares = False
-        self._cam_layer: str | None = None
-        self._untrained: list[nn.Module] = []
+        self._passes: RelevancePass | None = None
 
     @property
     def full_strength(self) -> float:
@@ -83,43 +74,16 @@ class ChallengerFeedback(Feedback):
             places = (hidden[self.config.site_index],)
         self.places = (INPUT,) if self.config.site == "input" else tuple(places)
         self._axes = {place: features_axis(network, found, None if place == INPUT else place) for place in self.places}
-        self._choose_passes(network, example, found)
-        return network
-
-    def _choose_passes(self, network: nn.Module, example: Tensor, found: Trace) -> None:
-        """Decide which pass gives the relevance and what of the clean pass is used again; try it on the example."""
-        config, hidden = self.config, [place for place in self.places if place != INPUT]
-        if config.attribution == "grad_cam":
-            if example.ndim != 4:
-                raise UserError(f"method.{self.name}.attribution=grad_cam needs images; choose grad_x_input.")
-            self._cam_layer = explained_layer(network, example)
-        by_gradient = self.rules is None and config.attribution != "grad_cam" and config.map_source != "init_frozen"
-        asked = config.attr_mode == "train" or config.grad_through_map
-        self._shares = by_gradient and (asked or (config.share_forward == "auto" and noiseless(network, example)))
-        self.input_gradient = self._shares and INPUT in self.places
-        if config.site != "all":
+        self._passes = RelevancePass(self.config, network, example, found, self.places)
+        self.input_gradient = self._passes.input_gradient
+        hidden = [place for place in self.places if place != INPUT]
+        if self.config.site != "all":
             self._known = {place: before(found, place) for place in hidden}
-        if config.dropout == "shared":  # masks are drawn in order: the pass that repeats them must draw them all
+        if self.config.dropout == "shared":  # masks are drawn in order: the pass that repeats them must draw them all
             self._known = {p: () if dropped_before(network, names) else names for p, names in self._known.items()}
-        self.layers = tuple(sorted({*hidden, *(name for names in self._known.values() for name in names)}))
-        if config.map_source == "init_frozen":
-            self._untrained = [copy.deepcopy(network).requires_grad_(False).eval()]
-        self._pass(network, found.x.detach(), self.places, loss_of(torch.zeros(1, dtype=torch.long)))
-
-    def _pass(self, network: nn.Module, x: Tensor, places: Sequence[str], start: Start) -> dict[str, Tensor]:
-        config = self.config
-        rules = self.rules if self.rules is None or INPUT in places else replace(self.rules, first=None)
-        with nullcontext() if config.attr_mode == "eval" else resting_statistics(network):
-            return relevance_maps(
-                network,
-                x,
-                places,
-                start,
-                config.attribution,
-                rules=rules,
-                cam_layer=self._cam_layer,
-                training=config.attr_mode == "train",
-            )
+        known = {name for names in self._known.values() for name in names}
+        self.layers = tuple(sorted({*hidden, *known, *self._passes.layers}))
+        return network
 
     def challenged_places(self, step: Step) -> tuple[str, ...]:
         """Return where this step is challenged, () where it is plain; equation (1). Drawn on the host."""
@@ -132,51 +96,17 @@ class ChallengerFeedback(Feedback):
         return self.places if config.site == "all" else (self.places[int(at * len(self.places))],)
 
     def relevance(self, step: Step, places: Sequence[str], *, real: bool) -> dict[str, Tensor]:
-        """Return R at each place, detached unless ``grad_through_map``; equation (2) and its alternatives.
-
-        Args:
-            step: the training step.
-            places: where.
-            real: of the network itself; else as ``map_source`` says.
-        """
-        config, y = self.config, step.batch.y
-        start = partial(explained, y=y, what=config.target, generator=step.generator("challenger/target"))
-        if config.attribution == "fgsm":
-            start = loss_of(y)
-        if not real and self._untrained:
-            like = next(step.network.parameters())
-            return self._pass(self._untrained[0].to(like.device, like.dtype), step.x, places, start)
-        narrow = torch.is_autocast_enabled(step.x.device.type) and config.attr_mode == "eval"
-        if self._shares and not narrow:
-            return self._of_clean_pass(step, places, start)
-        if places == (INPUT,) and (config.attribution, config.target, config.attr_mode) == (
-            "grad_x_input",
-            "true",
-            "eval",
-        ):
-            return {INPUT: step.x.detach() * step.evaluation_gradient("logit", y, "true")}
-        return self._pass(step.network, step.x, places, start)
-
-    def _of_clean_pass(self, step: Step, places: Sequence[str], start: Start) -> dict[str, Tensor]:
-        values = [step.x if place == INPUT else tensor_of(step.features[place]) for place in places]
-        through = self.config.grad_through_map
-        grads = torch.autograd.grad(start(step.logits).sum(), values, retain_graph=True, create_graph=through)
-        if not through:
-            values = [value.detach() for value in values]
-        found = zip(places, values, grads, strict=True)
-        return {place: attributed(value, grad, self.config.attribution) for place, value, grad in found}
+        """Return R at each place, see :class:`~xfeedback.feedback.relevance_pass.RelevancePass`."""
+        if self._passes is None:
+            raise RuntimeError("prepare the feedback on its network first")
+        return self._passes(step, places, real=real)
 
     def strengths(self, step: Step) -> Tensor:
         """Return s of each sample ``(B,)``; equation (4)."""
         config, draws = self.config, step.generator("challenger/strength")
         u = torch.rand(2, len(step.batch), device=step.losses.device, dtype=step.losses.dtype, generator=draws)
-        if config.strength == "uniform":
-            s = config.s_min + (config.s_max - config.s_min) * u[0]
-        elif config.strength == "levels10":
-            s = (10 * u[0]).floor().clamp_max(9) * config.s_max / 9
-        else:
-            risen = min(1.0, (step.epoch + 1) / config.strength_epochs) if config.strength == "ramp" else 1.0
-            s = torch.full_like(u[0], config.s_max * risen)
+        risen = min(1.0, (step.epoch + 1) / config.strength_epochs)
+        s = challenging.strengths(u[0], config.strength, config.s_min, config.s_max, risen)
         return s * (u[1] < config.prob) if config.prob_per == "sample" else s
 
     def sample_weights(self, step: Step) -> Tensor | None:
@@ -275,15 +205,6 @@ class ChallengerFeedback(Feedback):
         if self.config.loss == "kl":
             return {"kl": weight * kl_consistency(step.logits, logits)}
         return {"ce": weight * step.cross_entropy(logits).mean()}
-
-
-def _lrp_rules(config: ChallengerConfig) -> Rules | None:
-    """Return LRP's rules with the options' constants; None for attributions by gradients."""
-    if not config.attribution.startswith("lrp_"):
-        return None
-    base = COMPOSITES[config.attribution.removeprefix("lrp_")]
-    constants = {name: getattr(config, name) for name in ("epsilon", "gamma", "alpha", "batch_norm")}
-    return replace(base, first=config.input_rule or base.first, **constants)
 
 
 class Challenger(PresetModule):

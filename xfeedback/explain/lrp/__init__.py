@@ -3,7 +3,7 @@
 How a rule for each operation is found: :mod:`xfeedback.explain.lrp.mode`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -49,7 +49,13 @@ def relevance(
 
 
 def relevances(
-    network: nn.Module, x: Tensor, sites: Sequence[str], start: Start, rules: Rules | str
+    network: nn.Module,
+    x: Tensor,
+    sites: Sequence[str],
+    start: Start,
+    rules: Rules | str,
+    *,
+    known: Mapping[str, Any] | None = None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return value and relevance at each site for any combination of logits, from one pass.
 
@@ -59,13 +65,15 @@ def relevances(
         sites: ``input`` or dotted names of layers.
         start: from logits ``(B, N)`` to what is explained ``(B,)``, linear in them.
         rules: as for :func:`relevance`.
+        known: as for :func:`~xfeedback.explain.sites.derivatives`.
 
     Raises:
         UserError: as for :func:`relevance`.
     """
     chosen = COMPOSITES[rules] if isinstance(rules, str) else rules
     try:
-        found = derivatives(network, x, sites, start, Relevance(chosen, explains_input=INPUT in sites))
+        mode = Relevance(chosen, explains_input=INPUT in sites)
+        found = derivatives(network, x, sites, start, mode, known=known)
     except UnknownOperation as unknown:
         raise UserError(_refusal(network, x, sites, chosen, unknown)) from unknown
     of_input = chosen.first is not None
