@@ -42,14 +42,15 @@ def test_the_header_says_how(name):
 
 @pytest.mark.parametrize("name", XBL)
 def test_cells(name):
-    """Plain once, whatever training is told; every other method once for each control; the number in the header."""
+    """Plain, and plain for as long, once, whatever training is told; other methods once a control; the count."""
     cells = specs(f"xbl/{name}")
     params = swept(f"xbl/{name}")
     controls = params["dataset.annotation.control"]
-    assert [row.split()[0] for row in params["rows"]] == ["method=plain", "method=rrr", "method=xbl"]
+    methods = ["method=plain", "method=plain_equal_time", "method=rrr", "method=xbl"]
+    assert [row.split()[0] for row in params["rows"]] == methods
     assert controls[0] == "none"
-    assert len({cell.cell for cell in cells}) == 1 + 2 * len(controls)
-    runs = (1 + 2 * len(controls)) * len(params["seed"])
+    assert len({cell.cell for cell in cells}) == 2 + 2 * len(controls)
+    runs = (2 + 2 * len(controls)) * len(params["seed"])
     assert f"{runs} runs (plain once" in (EXPERIMENTS / "xbl" / f"{name}.yaml").read_text()
 
 
