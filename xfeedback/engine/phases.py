@@ -201,7 +201,7 @@ class Training:
         feedbacks: list[Feedback] = list(self.module.feedbacks)  # type: ignore[arg-type]
         with mode(self.module.network, training=False):
             for feedback in feedbacks:
-                if feedback.full_strength > 0:
+                if feedback.full_strength > 0 or feedback.changes_network:
                     getattr(feedback, hook)(self.module.network, phase)
         self.module.to(self.device)
 

@@ -19,10 +19,12 @@ from xfeedback.feedback.regions import right_region, wrong_region
 from xfeedback.losses import knowledge as losses
 from xfeedback.models.lap import LAP, sites
 from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.recalibrate import recalibrate
 from xfeedback.models.rows import Row, RowOptions
 from xfeedback.models.running import mode
 from xfeedback.models.surgery import Preset, add_attention_branch, extend, in_shortcut
 from xfeedback.precision import widened
+from xfeedback.types import Phase
 
 OLD_FORM = PoolOptions(
     normalize=False,
@@ -98,6 +100,8 @@ class LAPConfig(FeedbackConfig):
         knowledge: factor of all knowledge losses; 0: the changed network is trained on cross-entropy alone.
         loss: the knowledge losses.
         frozen_epochs: epochs in which scorers and sharpness alone are trained, for a network that comes trained.
+        recalibrate: training images on which BatchNorm's statistics are taken anew at a phase's end; 0: those of
+            training stay. Of every row alike, so that comparisons are fair.
     """
 
     variant: Literal["clean", "paper"] = "clean"
@@ -109,6 +113,7 @@ class LAPConfig(FeedbackConfig):
     knowledge: float | None = None
     loss: KnowledgeOptions = field(default_factory=KnowledgeOptions)
     frozen_epochs: int = 0
+    recalibrate: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -122,7 +127,8 @@ class LAPConfig(FeedbackConfig):
             require(fixed, "variant", "paper", "clean where row or pool are chosen: paper has its own")
             object.__setattr__(self, "pool", OLD_FORM)
         require((self.knowledge or 0) >= 0, "knowledge", self.knowledge, "0 or more")
-        require(self.frozen_epochs >= 0, "frozen_epochs", self.frozen_epochs, "0 or more")
+        for name in ("frozen_epochs", "recalibrate"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         pool = (self.pool.score_source, self.pool.score_act, self.pool.score_scale, self.pool.merge == "channel")
         mapped = pool == ("learned", "sigmoid", 1.0, False) and self.concepts in ("auto", "classes", 1)
         wanted = "0 unless scores are learned, sigmoid, and one map a class or one in all (concepts=auto, classes, 1)"
@@ -203,6 +209,14 @@ class LAPFeedback(Feedback):
         for name, module in network.named_modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm) and not name.startswith(tuple(inside)):
                 module.train(mode=not frozen)
+
+    def phase_end(self, network: nn.Module, phase: Phase) -> None:
+        """Take BatchNorm's statistics of the selected weights, over the phase's first epoch."""
+        if self.config.recalibrate:
+            begin = getattr(phase.train, "set_epoch", None)
+            if begin is not None:
+                begin(0)
+            recalibrate(network, phase.train, self.config.recalibrate)
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return the weighted terms by name; equation (15)."""
