@@ -11,7 +11,8 @@ import signal
 import sys
 import traceback
 import warnings
-from typing import NoReturn
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 ASKED_FOR_TRACEBACK = bool(os.environ.get("XFEEDBACK_TRACEBACK"))
 os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then leaves errors to main(), which shows one line
@@ -49,6 +50,18 @@ def main() -> None:
         _end("interrupted; the same command resumes where it stood", 130)
     except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it
         _stop(error)
+
+
+def composed(overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the options of a run with these overrides, as nested plain values.
+
+    Raises:
+        Exception: one of them is wrong; :func:`xfeedback.builder.explain` says why in a line.
+    """
+    from xfeedback.builder import plain_config
+
+    with hydra.initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
+        return plain_config(hydra.compose("config", overrides=list(overrides)))
 
 
 def _leave(stop: Preempted) -> NoReturn:

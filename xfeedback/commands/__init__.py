@@ -8,7 +8,7 @@ from importlib import import_module
 
 from xfeedback.errors import unknown
 
-NAMES = ("explain", "export", "predict")
+NAMES = ("data", "explain", "export", "predict")
 
 
 def run(arguments: Sequence[str]) -> int:

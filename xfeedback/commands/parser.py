@@ -1,6 +1,8 @@
 """Arguments of the commands: a mistake is one line."""
 
 import argparse
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 from xfeedback.errors import UserError
@@ -13,7 +15,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, name: str, **options: object) -> None:
         described = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=f"xfeedback {name}", formatter_class=described, allow_abbrev=False, **options)  # type: ignore[arg-type]
+        super().__init__(prog=f"{program()} {name}", formatter_class=described, allow_abbrev=False, **options)  # type: ignore[arg-type]
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments.
@@ -22,3 +24,8 @@ class Parser(argparse.ArgumentParser):
             UserError: always.
         """
         raise UserError(f"{message}. `{self.prog} --help` shows the arguments.")
+
+
+def program() -> str:
+    """Return how the program was called: ``xfeedback``, or ``python run.py`` in the checkout."""
+    return "python run.py" if Path(sys.argv[0]).name == "run.py" else "xfeedback"

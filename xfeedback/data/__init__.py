@@ -13,7 +13,7 @@ from xfeedback.errors import unknown
 
 if TYPE_CHECKING:
     from xfeedback.data.decoy import DecoyConfig
-    from xfeedback.data.options import DatasetConfig
+    from xfeedback.data.options import DatasetConfig, Places
     from xfeedback.data.source import Source
     from xfeedback.data.task import Task
 
@@ -68,8 +68,16 @@ def load(
     from xfeedback.data.options import Places
 
     places = Places(root=Path(root), extra=tuple(Path(e) for e in extra_roots), cache=Path(cache))
-    source = _module(dataset.name).read(dataset, places)
-    return build(dataset, source, decoy, seed, arrange)
+    return build(dataset, read(dataset, places), decoy, seed, arrange)
+
+
+def read(dataset: "DatasetConfig", places: "Places") -> "Source":
+    """Read a data set as it is, without decoys and annotations of training.
+
+    Raises:
+        UserError: files are missing or damaged.
+    """
+    return _module(dataset.name).read(dataset, places)
 
 
 def _module(name: str) -> ModuleType:

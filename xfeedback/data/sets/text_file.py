@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,8 +51,12 @@ class Config(TextConfig):
 
     @property
     def has_masks(self) -> bool:
-        """Whether the first entry of the training file has a rationale's column."""
-        return self.train is not None and any(self.rationale_column in row for _, row in _first(Path(self.train)))
+        """Whether the training file has a rationale's column, or of a ``.jsonl`` file any entry that field."""
+        if self.train is None:
+            return False
+        entries = rows(Path(self.train))
+        looked_at = entries if self.train.lower().endswith(".jsonl") else islice(entries, 1)
+        return any(self.rationale_column in row for _, row in looked_at)
 
 
 def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every reader takes both
@@ -75,12 +80,6 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     else:
         splits = text_sets.official(**texts)
     return text_sets.source(config, splits, balanced_accuracy=config.balanced_accuracy)
-
-
-def _first(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for found in rows(path):
-        yield found
-        return
 
 
 def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
