@@ -3,6 +3,8 @@
 ``${field:...}`` stands for a column of the table and ``${string:...}`` for a text, as wandb's custom charts have it.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -73,6 +75,11 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
     "xfeedback-seeds": {"method": "method", "value": "value", "seed": "seed", "run": "run"},
 }
 """Column of the logged table by field of the chart."""
+
+
+def holes(chart: Mapping[str, Any], kind: str) -> set[str]:
+    """Return the names that wandb must fill in, of one kind: ``field`` or ``string``."""
+    return set(re.findall(rf"\$\{{{kind}:(\w+)\}}", json.dumps(chart)))
 
 
 def of_group(group: Group, means: "Table", seeds: "Table", charts_of: str | None) -> dict[str, "CustomChart"]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from pytorch_lightning.loggers import WandbLogger
 
-from xfeedback.tracking.wandb_run import STEP
+from xfeedback.tracking.wandb_run import STEP, define
 
 if TYPE_CHECKING:
     from wandb import Run
@@ -20,9 +20,13 @@ class RowLogger(WandbLogger):
     def __init__(self, run: "Run") -> None:
         super().__init__(experiment=run)
         self._run, self._row = run, run.step
+        self._known: set[str] = set()
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Log scalars, and write them at once where an epoch is complete."""
+        for name in metrics.keys() - self._known:
+            define(self._run, name)
+            self._known.add(name)
         self._row = max(self._row, step or 0)
         waits = all(name == "epoch" or name.startswith("val/") for name in metrics)
         self._run.log({**metrics, STEP: step}, step=self._row, commit=not waits)

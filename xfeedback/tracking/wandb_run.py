@@ -17,8 +17,8 @@ Mode = Literal["online", "offline", "disabled"]
 SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finish_timeout": 60}
 """How long wandb may keep a run waiting when it does not answer; what it could not send stays on disk."""
 STEP = "trainer/global_step"
-SUMMARY = {"train/loss": "min,last", "train/acc": "max,last", "val/*": "max,last"}
-"""What the summary keeps of a figure's course; of all others the last value."""
+SUMMARY = {"train/loss": "min,last", "train/acc": "max,last"}
+"""What the summary keeps of a figure's course; of accuracies on validation data the best too, of all others the last."""
 PREEMPTED = "preempted"
 _DATA = "WANDB_DATA_DIR"
 _unreachable: list[str] = []
@@ -99,9 +99,14 @@ def _start(about: About, mode: Mode) -> "Run":
     )
     run.define_metric(STEP)
     run.define_metric("*", step_metric=STEP, step_sync=True)
-    for name, kept in SUMMARY.items():
-        run.define_metric(name, step_metric=STEP, step_sync=True, summary=kept)
     return run
+
+
+def define(run: "Run", name: str) -> None:
+    """Say what the summary keeps of a figure, by its whole name: of two patterns that fit, wandb takes either."""
+    kept = "max,last" if name.startswith("val/") else SUMMARY.get(name)
+    if kept is not None:
+        run.define_metric(name, step_metric=STEP, step_sync=True, summary=kept)
 
 
 def send_pictures(run: "Run", folder: Path) -> None:
