@@ -228,3 +228,15 @@ def test_a_thousand_folders_in_seconds(tmp_path, capsys):
     assert main([str(tmp_path / "runs"), "--out", str(tmp_path / "out")]) == 0
     assert time.perf_counter() - start < 10
     assert "xbl (c_exp=198)" in capsys.readouterr().out
+
+
+def test_names_from_configurations_are_text_everywhere(tmp_path):
+    """Options stand in labels, and labels in tables, legends, hovers and drawings."""
+    for note in ("<img src=x>", "&amp;"):
+        write_run(tmp_path / "runs", Cell("xbl", {"note": note}), 0)
+    write_run(tmp_path / "runs", Cell("plain"), 0)
+    compare([tmp_path / "runs"], tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.html").read_text()
+    _check(text)
+    assert "<img src=x>" not in text
+    assert text.count("&lt;img src=x&gt;") > 10

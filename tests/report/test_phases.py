@@ -8,8 +8,10 @@ import pytest
 from tests.report.runfolders import Cell, write_run
 from xfeedback.report import compare
 from xfeedback.report.collect import collect
+from xfeedback.report.findings import findings
 from xfeedback.report.metrics import describe, headline, ordered
 from xfeedback.report.rows import build
+from xfeedback.report.tables import headline_metrics
 
 PLAIN = {"accuracy": [[90.0, 20.0], [60.0, 80.0]], "initial": [11.0, 9.0], "learned": [0, 1]}
 HELD = {"accuracy": [[90.0, 20.0], [85.0, 75.0]], "initial": [11.0, 9.0], "learned": [0, 1]}
@@ -84,3 +86,9 @@ def test_names():
     assert describe("acc/phase_2").title == "Test after phase 2"
     assert (describe("continual/forgetting").unit, describe("continual/forgetting").better) == ("%", "lower")
     assert describe("continual/backward_transfer").better == "higher"
+
+
+def test_the_tables_show_the_average_that_decides_and_what_was_forgotten(root):
+    (group,) = groups(root)
+    assert headline_metrics(group)[:2] == ["continual/average_accuracy", "continual/forgetting"]
+    assert findings(group, "plain")[0] == "plain reaches 71.0 % over the phases' tests."

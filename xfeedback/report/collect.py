@@ -69,6 +69,11 @@ class Run:
             return {}
         return loaded if isinstance(loaded, dict) else {}
 
+    @cached_property
+    def confusion(self) -> dict[str, Any]:
+        """Content of ``confusion.json``, read when first asked for; empty when the run kept none or it is damaged."""
+        return _json(self.folder / "confusion.json", []) or {}
+
 
 @dataclass(frozen=True, slots=True)
 class Collected:

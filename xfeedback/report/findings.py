@@ -5,7 +5,7 @@ from functools import partial
 
 from xfeedback.report.controls import against_controls
 from xfeedback.report.doubts import warnings
-from xfeedback.report.metrics import Metric, describe
+from xfeedback.report.metrics import AVERAGE, Metric, describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import CONFIDENCE, Summary, paired_difference, seeds_needed
 from xfeedback.report.words import fixed, probability, some, span
@@ -111,4 +111,5 @@ def _on(metric: Metric) -> str:
         "acc/conflict": "on conflicting decoys",
         "acc/clean": "without decoys",
         "acc/test": "on the test set",
+        AVERAGE: "over the phases' tests",
     }.get(metric.name, f"on {metric.name}")

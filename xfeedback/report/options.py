@@ -1,7 +1,7 @@
 """What differs between the rows: a table of the options that are not the same, and each method's own."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
 from typing import Literal
@@ -81,8 +81,14 @@ def _cells(group: Group, name: str) -> list[str]:
     values = [row.options.get(name, _ABSENT) for row in group.rows]
     usual = group.baseline.options.get(name, _ABSENT) if group.baseline else None
     if usual is None or (usual == _ABSENT and name.startswith(_METHOD)):
-        usual = Counter(value for value in values if value != _ABSENT).most_common(1)[0][0]
+        usual = _in_most([value for value in values if value != _ABSENT])
     return [tag("td", escape(v), class_="usual" if v in (usual, _ABSENT) else "own") for v in values]
+
+
+def _in_most(values: Sequence[str]) -> str | None:
+    """The value that more than half of the rows have, or None."""
+    value, times = Counter(values).most_common(1)[0]
+    return value if 2 * times > len(values) else None
 
 
 def _option(name: str, scope: Literal["row", "col"]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
+from xfeedback.report import confusion
 from xfeedback.report.evidence import Evidence
 from xfeedback.report.findings import findings
 from xfeedback.report.heatmaps import RAMP_CSS, grid
@@ -108,6 +109,7 @@ def _group(group: Group, evidence: Evidence, comparison: Comparison, slots: Mapp
         _section("Learning curves", _curves(group, evidence, slots)),
         _section("Phases", _incremental(group, slots)),
         _section("Calibration", _reliability(group, slots)),
+        _section("Which classes are taken for which", _confusions(group)),
         _section("Where the models look", _maps(evidence, slots, f"g{number}")),
         _section("What differs between the rows", options(group, slots)),
         _section("Where every number comes from", provenance(group)),
@@ -191,6 +193,15 @@ def _reliability(group: Group, slots: Mapping[str, int]) -> str:
         "Predictions of the headline test view by their confidence, all seeds together: the share that is right, with "
         "a 95 % interval, beside the mean confidence (a line across the bar); below, how many there are. On the "
         "dashed line probabilities can be believed."
+    )
+    return drawn + _note(words) if drawn else ""
+
+
+def _confusions(group: Group) -> str:
+    drawn = confusion.matrices(group)
+    words = (
+        "Predictions of the headline test view, all seeds together: a line for each true class, a column for each "
+        "predicted one, in percent of the line."
     )
     return drawn + _note(words) if drawn else ""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from statistics import fmean
 
 from xfeedback.report.evidence import Record
@@ -161,7 +162,7 @@ def _gutter(lanes: Sequence[Lane]) -> int:
 
 def _name(row: Row, y: float) -> str:
     short = row.label if len(row.label) <= _LONGEST_LABEL else f"{row.label[: _LONGEST_LABEL - 1]}…"
-    return tag("g", tag("title", row.label) + text(0, y + 4, short, class_="name"))
+    return tag("g", tag("title", escape(row.label)) + text(0, y + 4, short, class_="name"))
 
 
 def _series(records: Sequence[Record], key: str, first: int) -> list[tuple[int, float]]:
@@ -197,7 +198,7 @@ def _lines(
     parts = []
     if each and len(filled) > 1:
         parts = [path(_pixels(series, x, y), class_="seed") for series in filled.values()]
-    parts.append(tag("g", tag("title", label) + path(_pixels(whole, x, y), class_="average")))
+    parts.append(tag("g", tag("title", escape(label)) + path(_pixels(whole, x, y), class_="average")))
     return tag("g", "".join(parts), class_=f"s{slot}", data_row=label)
 
 

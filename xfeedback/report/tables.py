@@ -62,8 +62,8 @@ def long_csv(comparison: Comparison) -> str:
 
 
 def wide_metrics(group: Group) -> list[str]:
-    """Columns of the tables for people: accuracies, quality of explanations, and cost relative to the baseline."""
-    shown = ("acc/", "explanation/", "faithfulness/")
+    """Columns of the tables for people: accuracies, forgetting, quality of explanations, cost beside the baseline's."""
+    shown = ("continual/", "acc/", "explanation/", "faithfulness/")
     return [name for name in group.metrics if name.startswith(shown) or name == STEP_RATIO]
 
 
