@@ -8,6 +8,7 @@ from torch import Tensor
 
 from xfeedback.continual.options import PhasesConfig
 from xfeedback.continual.rows import class_chunks, join, portions, slices, take
+from xfeedback.data.loader import Loader
 from xfeedback.data.task import Split, Task
 from xfeedback.seeding import derive
 from xfeedback.types import Phase
@@ -49,8 +50,19 @@ class Test:
     classes: tuple[int, ...] | None = None
 
 
+AUDIT = "audit"
+"""Name of the validation set of runs that are selected on test data."""
+AUDITS = ("test", "next_slice")
+
+
 class Phases:
     """The phases of a run.
+
+    Args:
+        config: how training is cut.
+        task: the data.
+        select_on: ``test`` or ``next_slice``: each phase gets one more validation set, called ``audit``: the test set, or the
+            next slice of the pool, the test set in the last phase. Anything else: none.
 
     Attributes:
         config: how training is cut.
@@ -61,8 +73,9 @@ class Phases:
         val_tests: the same in the validation set, whole but for ``classes``; empty without one.
     """
 
-    def __init__(self, config: PhasesConfig, task: Task) -> None:
+    def __init__(self, config: PhasesConfig, task: Task, select_on: str = "") -> None:
         self.config, self.task, self.count = config, task, config.count
+        self._audit = select_on if select_on in AUDITS else ""
         self._chunks = class_chunks(task.n_classes, config) if config.name == "classes" else []
         portioned = config.name == "portions"
         self._portions = (
@@ -113,13 +126,22 @@ class Phases:
         return Phase(
             name=str(number),
             train=task.train_loader(loading.batch_size, loading.device, seed, loading.rank, loading.world),
-            val=task.val_loaders(*sizes),
+            val=task.val_loaders(*sizes) | self._audited(number, *sizes),
             number=number,
             count=self.count,
             seed=seed,
             ordered=task.ordered_loader(*sizes),
             added=_with_rows(task, new).ordered_loader(*sizes) if len(added) else (),
         )
+
+    def _audited(self, number: int, batch_size: int, device: torch.device) -> dict[str, Loader]:
+        task = self.task
+        if not self._audit:
+            return {}
+        if self._audit == "next_slice" and number + 1 < self.count and task.pool is not None:
+            ahead = replace(task, pool=take(task.pool, self.slice(number + 1)), _resident={})
+            return {AUDIT: ahead.pool_loader(batch_size, device)}
+        return {AUDIT: next(iter(task.test_loaders(batch_size, device).values()))}
 
     def _task(self, number: int, added: Tensor) -> Task:
         """The task with the samples of one phase."""

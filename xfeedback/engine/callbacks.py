@@ -114,16 +114,22 @@ def _place_of(line: str) -> tuple[float, float]:
 
 
 class KeepBest(Callback):
-    """Keep the weights of the epoch with the best value of a logged metric; the earliest of equals wins."""
+    """Keep the weights of the epoch with the best value of a logged metric; the earliest of equals wins.
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
+    Args:
+        metric: its name.
+        tie: values are compared as they are (``exact``), or rounded to two decimals (``round2``).
+    """
+
+    def __init__(self, metric: str, tie: str = "exact") -> None:
+        self.metric, self.tie = metric, tie
         self.best, self.epoch = float("-inf"), -1
         self.weights: dict[str, torch.Tensor] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights when they are better than all before."""
         value = float(trainer.callback_metrics[self.metric])
+        value = round(value, 2) if self.tie == "round2" else value
         if value > self.best:
             self.best, self.epoch = value, trainer.current_epoch
             self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}

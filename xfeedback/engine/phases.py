@@ -99,7 +99,7 @@ class Training:
     logger: Guarded | None
 
     def __post_init__(self) -> None:
-        self.phases = Phases(self.spec.phases, self.task)
+        self.phases = Phases(self.spec.phases, self.task, self.spec.trainer.select_on)
         self.record = Record()
         self.device, self.epoch = torch.device("cpu"), -1
 

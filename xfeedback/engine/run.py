@@ -14,6 +14,7 @@ import torch
 from xfeedback import data, methods, models
 from xfeedback.continual.arrange import arrange
 from xfeedback.continual.ewc import EwcFeedback
+from xfeedback.continual.phases import AUDIT, AUDITS
 from xfeedback.data.task import Task
 from xfeedback.engine import console, provenance
 from xfeedback.engine.callbacks import StepTimer
@@ -102,6 +103,9 @@ def load_task(spec: RunSpec) -> Task:
         cache=Path(paths.cache),
         arrange=partial(arrange, spec.phases),
     )
+    if spec.trainer.select_on in AUDITS:
+        where = "the test set" if spec.trainer.select_on == "test" else "the next slice"
+        task = replace(task, stamps=(*task.stamps, f"audit: weights selected on {where}"))
     return task.on_validation() if spec.evaluation.split == "validation" else task
 
 
@@ -112,12 +116,13 @@ def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
     feedbacks: list[Feedback] = [methods.feedback_class(name)(config) for name, config in spec.methods.items()]
     if spec.continual is not None:
         feedbacks.append(EwcFeedback(spec.continual))
+    audited = spec.trainer.select_on in AUDITS
     host: dict[str, Any] = {
         "optimiser": lengthened(spec).optimiser,
         "example": models.example(task.in_shape, task.kind),
         "seed": spec.seed,
         "channels_last": spec.trainer.channels_last,
-        "val_names": list(task.val_loaders(spec.evaluation.batch_size, "cpu")),
+        "val_names": [*task.val_loaders(spec.evaluation.batch_size, "cpu"), *([AUDIT] if audited else [])],
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FeedbackWarning)  # shown and recorded as notes

@@ -10,6 +10,7 @@ import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
 
+from xfeedback.continual.phases import AUDIT, AUDITS
 from xfeedback.data.task import Task
 from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
 from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveForResume
@@ -49,6 +50,10 @@ def selection_metric(spec: RunSpec, task: Task) -> str | None:
         return f"val/{names[0]}" if names else None
     if wanted == "last":
         return None
+    if wanted in AUDITS:
+        if wanted == "next_slice" and spec.phases.name != "mistakes":
+            raise UserError("trainer.select_on=next_slice needs phases=mistakes, which has slices.")
+        return f"val/{AUDIT}"
     name = wanted.removeprefix("val_")
     if name not in names:
         known = ", ".join("val" if n == "val" else f"val_{n}" for n in names) or "none"
@@ -95,7 +100,7 @@ def build_trainer(
     _quiet()
     config = spec.trainer
     callbacks: list[Callback] = [timer]
-    callbacks += [KeepBest(metric)] if metric else []
+    callbacks += [KeepBest(metric, config.select_tie)] if metric else []
     callbacks += [Throughput()]
     callbacks += [History(folder.history, place.number, place.steps_before), RandomState(), *further]
     callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs, place.epochs_before)]
