@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from captum.attr import LayerGradCam, LayerGradientXActivation
-from torch import nn
+from torch import Tensor, nn
 
 from tests.methods import tiny
 from tests.methods.challenger_host import feedback_of, host_of, run, wide

@@ -65,8 +65,8 @@ class RelevancePass:
     def _computed_before(self, places: Sequence[str], found: Trace) -> dict[str, tuple[str, ...]]:
         """Return by place the layers of the clean pass that serve here: those up to the place, or the quiet part."""
         quiet = self._quiet
-        if quiet is None:
-            return {}
+        if quiet is None or self._by_gradient:
+            return dict.fromkeys(places, () if quiet is None else quiet.layers)
         return {p: before(found, p) if p in quiet.places else quiet.layers for p in places}
 
     def __call__(self, step: Step, places: Sequence[str], *, real: bool) -> dict[str, Tensor]:

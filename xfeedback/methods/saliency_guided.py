@@ -15,10 +15,13 @@ from xfeedback.config import require
 from xfeedback.explain import Output, explained_output
 from xfeedback.explain.maps import evaluation_gradient
 from xfeedback.explain.masking import Fill, Ties, fill_values, lowest
+from xfeedback.explain.sites import INPUT, derivatives_behind
 from xfeedback.explain.tokens import Replacement, real, replaced
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
 from xfeedback.losses import kl_consistency
 from xfeedback.losses.consistency import Direction
+from xfeedback.models.quiet import Quiet, quiet_part
+from xfeedback.models.stages import noiseless, trace
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.types import Batch
 
@@ -117,11 +120,19 @@ class SaliencyGuidedFeedback(Feedback):
         self.input_gradient = explains and self.config.saliency_mode == "reuse"
         self.stamps = () if source == "low" else (f"control=mask_{source}",)
         self.frozen: nn.Module | None = None
+        self._quiet: Quiet | None = None
+        self._modes_agree = False
 
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
-        """Keep a copy of the untrained network for the control ``init_frozen``."""
+        """Keep a copy of the untrained network for the control ``init_frozen``; find what evaluation mode shares."""
         if self.config.mask_source == "init_frozen":
             self.frozen = copy.deepcopy(network).requires_grad_(False)
+        explains = self.config.mask_source in ("low", "high", "random")
+        if explains and self.config.saliency_mode == "eval" and example.numel():
+            self._modes_agree = noiseless(network, example)
+            self._quiet = None if self._modes_agree else quiet_part(network, trace(network, example))
+            self.layers = () if self._quiet is None else self._quiet.layers
+            self.input_gradient = self._modes_agree or self._quiet is not None
         return super().prepare(network, example)
 
     def saliency(self, step: Step) -> Tensor:
@@ -131,11 +142,24 @@ class SaliencyGuidedFeedback(Feedback):
         if self.frozen is not None:
             x = self.frozen.embed(step.batch.x) if isinstance(self.frozen, TextNetwork) else step.batch.x
             return evaluation_gradient(self.frozen, x, target, kind=kind)
-        if self.config.saliency_mode == "reuse":
+        wide = not torch.is_autocast_enabled(step.x.device.type)
+        if self.config.saliency_mode == "reuse" or (self._modes_agree and wide):
             return step.input_gradient(kind, target, self.config.explain_class).detach()
         if self.config.saliency_mode == "train":
             return training_gradient(step, target, kind)
+        if self._quiet is not None and wide:
+            return self._behind_the_quiet_part(step, target, kind, self._quiet)
         return step.evaluation_gradient(kind, target, self.config.explain_class)
+
+    @staticmethod
+    def _behind_the_quiet_part(step: Step, target: Tensor, kind: Output, quiet: Quiet) -> Tensor:
+        """Return the gradient in evaluation mode; what comes before the first noise is in the clean pass's graph."""
+
+        def start(logits: Tensor) -> Tensor:
+            return explained_output(logits, target, kind)
+
+        found = derivatives_behind(step.network, step.x, [INPUT], start, features=step.features, quiet=quiet)
+        return found[INPUT][1]
 
     def ranking(self, saliency: Tensor, reduce: Reduce | None = None) -> Tensor:
         """Return r ``(B, n)`` from a ``(B, C, n)``; equations (2) and (3), negated for the control ``high``.

@@ -28,7 +28,10 @@ class Quiet:
 
 
 def quiet_part(network: nn.Module, found: Trace) -> Quiet | None:
-    """Return the longest quiet first part of a network, or None; tried out on noise.
+    """Return the longest quiet first part of a network, tried out on noise.
+
+    None where it has fewer than two layers with weights: the gradient of a first layer's input, which the clean pass
+    then computes too, costs what is saved.
 
     Args:
         network: in any mode, which it keeps, as it does its statistics and the global random state.
@@ -44,9 +47,13 @@ def quiet_part(network: nn.Module, found: Trace) -> Quiet | None:
             continue
         if is_cut(value.grad_fn, found.x, found.logits):
             last = run.name
-    if last is None or not _alike(network, found.x, last):
+    places = frozenset(order[: order.index(last) + 1] if last else ())
+    weighted = [
+        name for name in places if next(network.get_submodule(name).parameters(recurse=False), None) is not None
+    ]
+    if last is None or len(weighted) < 2 or not _alike(network, found.x, last):
         return None
-    return Quiet(last, before(found, last), frozenset(order[: order.index(last) + 1]))
+    return Quiet(last, before(found, last), places)
 
 
 def _noisy(module: nn.Module) -> bool:
