@@ -18,7 +18,7 @@ SECONDS: dict[str, Any] = {"login_timeout": 10, "init_timeout": 10, "finish_time
 """How long wandb may keep a run waiting when it does not answer; what it could not send stays on disk."""
 STEP = "trainer/global_step"
 SUMMARY = {"train/loss": "min,last", "train/acc": "max,last"}
-"""What the summary keeps of a figure's course; of accuracies on validation data the best too, of all others the last."""
+"""What the summary keeps of a figure; of accuracies on validation data the best too, of all others the last value."""
 PREEMPTED = "preempted"
 _DATA = "WANDB_DATA_DIR"
 _unreachable: list[str] = []
@@ -34,7 +34,7 @@ class About:
         project, group, job_type, tags: where it stands.
         config: options.
         folder: where ``wandb/`` with its files is made.
-        goes_on: add to what the server has of it; otherwise that is replaced.
+        goes_on: it began before, and adds to what the server has of it.
         mode: ``auto`` is online for whoever is logged in; WANDB_MODE overrides it.
     """
 
