@@ -37,17 +37,40 @@ def test_stopped_inside_an_epoch_goes_on_to_the_same_bits(finished, tmp_path):
     assert not (folder / "error.json").exists()
 
 
+def signal_job(cwd, process, number):
+    """Wait for a job's first epoch and signal the process that trains, a child of the one that submitit started."""
+    wait_for(lambda: list(cwd.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
+    (pid,) = [int(path.name) for path in cwd.glob("outputs/jobs/*") if path.name.isdigit()]
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        os.kill(int(child), number)
+    return pid
+
+
 def test_a_queued_job_that_is_told_to_stop_is_queued_anew_and_ends_with_the_same_bits(finished, tmp_path):
     """submitit's local executor does what Slurm does: the signal, a new start, the same cell."""
     sweep = ("-m", "hydra/launcher=submitit_local", *TWO)
     with started(*sweep, cwd=tmp_path) as process:
-        wait_for(lambda: list(tmp_path.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
-        (pid,) = [int(path.name) for path in tmp_path.glob("outputs/jobs/*") if path.name.isdigit()]
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGUSR2)
+        signal_job(tmp_path, process, signal.SIGUSR2)
         out, error = process.communicate(timeout=120)
     assert process.returncode == 0, error
     folder = only_run(tmp_path)
     assert any(note.startswith("resumed from epoch-000001-step-") for note in read(folder)["notes"])
     assert measured(folder) == measured(only_run(finished(*TWO)))
     assert "xbl+saliency_guided" in out
+
+
+def test_a_killed_job_is_named_in_the_table_and_asked_for_again_it_ends_with_the_same_bits(finished, tmp_path):
+    sweep = ("-m", "hydra/launcher=submitit_local", *TWO)
+    with started(*sweep, cwd=tmp_path) as process:
+        pid = signal_job(tmp_path, process, signal.SIGKILL)
+        out, error = process.communicate(timeout=120)
+    assert (process.returncode, error) == (1, "")
+    folder = only_run(tmp_path)
+    assert read(folder, "error.json")["error"].startswith(f"job {pid} was lost (")
+    assert f"failed: job {pid} was lost" in " ".join(out.split())
+    assert not (folder / "result.json").exists()
+    again = run("-m", *TWO, cwd=tmp_path)
+    assert (again.code, again.err) == (0, "")
+    assert any(note.startswith("resumed from epoch-00000") for note in read(folder)["notes"])
+    assert measured(folder) == measured(only_run(finished(*TWO)))
+    assert not (folder / "error.json").exists()
