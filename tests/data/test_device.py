@@ -178,6 +178,21 @@ def test_grey_recipe_of_decoymnist():
     assert dict(zip(batch.y.tolist(), level.tolist(), strict=True)) == {k: 255.0 - 25 * k for k in range(10)}
 
 
+def test_training_images_are_those_of_the_original_decoymnist_recipe():
+    """Plain numpy, image by image: corner 255 - 25 y over the image's own pixels; outside the patch nothing changes."""
+    task = make(n=60, augment="none")
+    batch = task.train_loader(60, "cpu", seed=0).batch(0, 0)
+    assert batch.wrong is not None
+    found = (pixels(batch.x) * 255).round().long().numpy()
+    clean = task.train.x[batch.index - 1000].numpy()
+    for image, original, y, wrong in zip(found, clean, batch.y.tolist(), batch.wrong.numpy(), strict=True):
+        rows, columns = np.flatnonzero(wrong.any(1)), np.flatnonzero(wrong.any(0))
+        expected = original.copy()
+        expected[:, rows[0] : rows[0] + 4, columns[0] : columns[0] + 4] = 255 - 25 * y
+        np.testing.assert_array_equal(image, expected)
+        assert {int(rows[0]), int(columns[0])} <= {0, 28}
+
+
 def test_masks_move_with_the_images():
     loader = make(DecoyConfig(), object_mask="foreground").train_loader(N, "cpu", seed=0)
     batch = loader.batch(0, 0)

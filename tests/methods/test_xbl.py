@@ -113,6 +113,38 @@ def test_term_is_the_weighted_mean_over_samples_that_count():
     assert step.reports["xbl/dead_share"].item() == 0
 
 
+@pytest.mark.parametrize("mode", ["closed", "autograd"])
+@pytest.mark.parametrize("target", ["logit", "centred"])
+def test_scaling_the_features_changes_nothing(target, mode):
+    """A -> 10 A scales the map, whose expected distance stays; with `prob` the softmax would change too."""
+    network, batch = small_cam(rectified=True), masked()
+    one = distance_term(network, batch, target=target, cam_mode=mode)
+    with torch.no_grad():
+        network.features[2].weight *= 10
+        network.features[2].bias *= 10
+    ten = distance_term(network, batch, target=target, cam_mode=mode)
+    assert one > 0
+    torch.testing.assert_close(ten, one, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("mode", ["closed", "autograd"])
+def test_empty_full_and_missing_annotations_mix_in_a_batch(mode):
+    """An empty mask and a sample without annotation count nowhere; an all-true mask counts, with l = 0 exactly."""
+    network, batch = small_cam(), masked()
+    batch.mask[0], batch.mask[1] = False, True
+    batch = replace(batch, annotated=torch.tensor([True, True, False, True, True]))
+    feedback = prepared(network, cam_mode=mode, c_exp=1.0)
+    step = step_of(network, batch, feedback)
+    term = feedback.penalty(step)["distance"]
+    values, counts, alive = feedback._values(step)
+    assert counts.tolist() == alive.tolist() == [False, True, False, True, True]
+    assert values[:3].tolist() == [0, 0, 0]
+    assert term.item() == pytest.approx((values[3] + values[4]).item() / 3, rel=1e-12)
+    (grad,) = torch.autograd.grad(term, network.features[0].weight)
+    assert torch.isfinite(grad).all()
+    assert grad.abs().max() > 0
+
+
 def test_order_and_company_of_samples_do_not_matter():
     network, batch = small_cam(), masked()
     feedback = prepared(network)
