@@ -14,6 +14,7 @@ from xfeedback.data.pictures import Pictures
 from xfeedback.data.task import Split, Task
 from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.confusion import MOST_CLASSES, confusion
+from xfeedback.engine.diversity import diversity
 from xfeedback.engine.faithfulness import arranged, faithfulness
 from xfeedback.engine.further import further
 from xfeedback.engine.leak import leak_share
@@ -63,6 +64,10 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         logits = {view: predictions(network, loader) for view, loader in views.items()}
         trusted = _calibration(network, task, next(iter(logits.values())), config, device)
         metrics = accuracies(logits, task) | trusted.metrics
+        if config.diversity:
+            scale, found = trusted.metrics.get("calibration/temperature", 1.0), next(iter(logits.values()))
+            n = config.diversity_samples
+            metrics |= diversity(network, headline, found, task.test.y, samples=n, temperature=scale)
         if config.explained or config.pictures or config.faithfulness or config.further:
             explained, config, notes = explanations(network, task, config, headline)
             marked = marked_share(task.val or task.train) if task.kind == "text" else None

@@ -106,6 +106,8 @@ class EvaluationConfig:
         channels: magnitudes before or after the mean over the channels; the gradient and SmoothGrad always before.
         diff_random: what AUP and AUR of series are compared with: independent noise, or an explainer's maps with
             their features permuted.
+        diversity: measure margins, filters, activations and relevance too; see :mod:`xfeedback.engine.diversity`.
+        diversity_samples: on how many test samples at most.
     """
 
     split: Literal["test", "validation"] = "test"
@@ -134,10 +136,13 @@ class EvaluationConfig:
     background: Literal["train", "uniform"] = "train"
     channels: Literal["abs_then_mean", "mean_then_abs"] = "abs_then_mean"
     diff_random: Literal["iid", "feature_permuted"] = "iid"
+    diversity: bool = False
+    diversity_samples: int = 500
 
     def __post_init__(self) -> None:
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        require(self.faithfulness_samples >= 1, "faithfulness_samples", self.faithfulness_samples, "1 or more")
+        for name in ("faithfulness_samples", "diversity_samples"):
+            require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.grids >= 1, "grids", self.grids, "1 or more")
         for name in ("explained", "explained_slow", "pictures"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
