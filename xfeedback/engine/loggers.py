@@ -127,10 +127,8 @@ def _csv(spec: RunSpec) -> Guarded:
 
 
 def _tensorboard(spec: RunSpec) -> Guarded:
-    logger = local.start_tensorboard(spec.folder)
-    guarded = Guarded(logger, partial(local.send_pictures, logger))
-    guarded.log_hyperparams(spec.plain())
-    return guarded
+    logger = local.start_tensorboard(spec.folder, spec.plain())
+    return Guarded(logger, partial(local.send_pictures, logger))
 
 
 def _mlflow(spec: RunSpec) -> Guarded:

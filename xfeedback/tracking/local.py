@@ -2,8 +2,11 @@
 
 import csv
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from xfeedback import files
 from xfeedback.tracking.pictures import PICTURES
@@ -28,11 +31,14 @@ def start_csv(folder: Path) -> "CSVLogger":
     return logger
 
 
-def start_tensorboard(folder: Path) -> "TensorBoardLogger":
+def start_tensorboard(folder: Path, options: Mapping[str, Any]) -> "TensorBoardLogger":
     """Start ``tensorboard/``; a run that is resumed adds a file, which TensorBoard shows in the same curve."""
     from pytorch_lightning.loggers import TensorBoardLogger
 
-    return TensorBoardLogger(folder, name="", version="tensorboard", default_hp_metric=False)
+    logger = TensorBoardLogger(folder, name="", version="tensorboard")
+    text = yaml.safe_dump(dict(options), sort_keys=False, allow_unicode=True)
+    logger.experiment.add_text("options", f"```\n{text}```")
+    return logger
 
 
 def send_pictures(logger: "TensorBoardLogger", folder: Path) -> None:
