@@ -1,6 +1,7 @@
 """The written report: one page without a network, the command line, and its speed."""
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -240,3 +241,28 @@ def test_names_from_configurations_are_text_everywhere(tmp_path):
     _check(text)
     assert "<img src=x>" not in text
     assert text.count("&lt;img src=x&gt;") > 10
+
+
+CLICK = """<script>
+const head = [...document.querySelectorAll(".results th button")].find((b) => b.textContent.startsWith("Random"));
+const order = () => [...document.querySelectorAll(".results tbody th")].map((h) => h.dataset.v).join(",");
+const found = [order()];
+for (let n = 0; n < 2; n++) { head.click(); found.push(order()); }
+document.getElementById("g0-c3").click();
+const shown = [...document.querySelectorAll(".maps tbody tr")].filter((r) => getComputedStyle(r).display !== "none");
+document.title = [...found, shown.map((r) => r.dataset.class).join(",")].join(" | ");
+</script></body>"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs a chromium to look with")
+def test_a_browser_sorts_and_filters(tmp_path):
+    write_runs(tmp_path / "runs", standard()[:3])
+    write_run(tmp_path / "runs", Cell("saliency_guided"), 0, "failed")
+    (page,) = (f for f in compare([tmp_path / "runs"], tmp_path / "out").files if f.suffix == ".html")
+    page.write_text(page.read_text().replace("</body>", CLICK))
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True)
+    (title,) = re.findall("<title>(.*?)</title>", done.stdout)[:1]
+    orders = [["plain", "rrr", "guided", "xbl"], ["xbl", "rrr", "plain", "guided"], ["plain", "rrr", "xbl", "guided"]]
+    assert title.replace("saliency_guided", "guided").split(" | ") == [*map(",".join, orders), "3"]

@@ -26,14 +26,14 @@ def run(cell: Cell, seed: int, **metrics: float) -> Run:
     return run
 
 
-def runs(cell: Cell, random: float, *, mnd: float = 5.0, wrong: float = 1.0) -> list[Run]:
+def runs(cell: Cell, random: float, *, mnd: float = 5.0, wrong: float = 1.0, **more: float) -> list[Run]:
     return [
         run(
             cell, seed,
             acc__random=random + NOISE[seed], acc__correlated=99.0, acc__reliance=99 - random - NOISE[seed],
             acc__worst_group=random - 20, predicted__largest_share=12.0 if seed else 100.0,
             explanation__decoy_effect=(100 - random) / 2, explanation__mnd=mnd + NOISE[seed],
-            explanation__wrong=wrong, explanation__area_wrong=1.56,
+            explanation__wrong=wrong, explanation__area_wrong=1.56, **more,
         )
         for seed in SEEDS
     ]  # fmt: skip
@@ -133,6 +133,20 @@ def test_success_needs_plain_and_every_control_beaten():
     assert verdict(row(bare, "xbl"), bare.groups[0]) == (
         "not shown to gain 10 points over plain (+6.0 [6.0, 6.0]); no control stands beside it"
     )
+
+
+def test_success_costs_at_most_five_points_without_decoys():
+    ceiling = Cell("plain", extra={"decoy": {"train": "clean"}})
+
+    def found(clean: float) -> Comparison:
+        rows = ((PLAIN, 28, 30), (ceiling, 84, 97), (XBL, 96, clean), (EQUAL, 30, 30))
+        return build([r for cell, a, at in rows for r in runs(cell, a, acc__clean=at)])
+
+    assert verdict(row(found(93), "xbl"), found(93).groups[0]).startswith("success")
+    text = verdict(row(found(91), "xbl"), found(91).groups[0])
+    assert text.startswith("6.0 points below plain")
+    assert text.endswith("without decoys")
+    assert markdown(found(93)).count("Gates, ") == 1
 
 
 def test_collapsed_runs_are_counted():

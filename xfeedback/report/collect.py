@@ -136,14 +136,17 @@ def _expand(path: str | Path) -> list[Path]:
 
 
 def _search(place: Path) -> Iterator[Path]:
-    """Yield the run folders at or below ``place``, by name; never looks inside a run folder or a hidden one."""
+    """Yield the run folders at or below ``place``, by name; never looks inside a run folder or a hidden one.
+
+    Runs that options were tuned with are found only below a folder of ``studies`` itself.
+    """
     if not place.is_dir():
         return
     if _is_run(place):
         yield place
         return
     for child in sorted(place.iterdir()):
-        if child.is_dir() and not child.name.startswith(".") and not child.is_symlink():
+        if child.is_dir() and child.name != "studies" and not child.name.startswith(".") and not child.is_symlink():
             yield from _search(child)
 
 

@@ -43,7 +43,8 @@ def options(group: Group, slots: Mapping[str, int]) -> str:
         down = [_option(name, "row") for name in names]
     heads = tag("tr", tag("th", corner, scope="col") + "".join(across))
     lines = "".join(tag("tr", head + "".join(line)) for head, line in zip(down, cells, strict=True))
-    table = tag("table", tag("thead", heads) + tag("tbody", lines), class_="options")
+    kind = "options sortable" if on_its_side else "options"
+    table = tag("table", tag("thead", heads) + tag("tbody", lines), class_=kind)
     return tag("div", table, class_="scroll") + _own(group)
 
 

@@ -1,11 +1,20 @@
 "use strict";
-for (const button of document.querySelectorAll(".sortable th button")) {
+for (const head of document.querySelectorAll(".sortable thead th")) {
+  const button = document.createElement("button"), table = head.closest("table"), column = head.cellIndex;
+  button.type = "button";
+  button.append(...head.childNodes);
+  head.append(button);
+  head.setAttribute("aria-sort", "none");
+  const value = (row) => {
+    const cell = [...row.cells].some((part) => part.colSpan > 1) && column > 0 ? undefined : row.cells[column];
+    const text = cell && (cell.dataset.v || cell.textContent);
+    return text === "\u2013" ? undefined : text;
+  };
   button.addEventListener("click", () => {
-    const head = button.closest("th"), table = head.closest("table"), column = head.cellIndex;
-    const up = head.getAttribute("aria-sort") === "descending" || (column === 0 && head.getAttribute("aria-sort") === "none");
+    const before = head.getAttribute("aria-sort");
+    const up = before === "descending" || (before === "none" && !head.matches(".num,.verdict"));
     for (const other of table.querySelectorAll("th[aria-sort]")) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const value = (row) => row.cells[column] && row.cells[column].dataset.v;
     const order = (a, b) => {
       const x = value(a), y = value(b);
       if (x === undefined || y === undefined) return (x === undefined) - (y === undefined);

@@ -12,9 +12,10 @@ from xfeedback.report.metrics import describe
 from xfeedback.report.options import options
 from xfeedback.report.phases import matrices, phase_curves
 from xfeedback.report.plots import curve_keys, curves, differences, points
+from xfeedback.report.provenance import provenance
 from xfeedback.report.reliability import diagrams
 from xfeedback.report.rows import Comparison, Group
-from xfeedback.report.sections import missing, provenance, results
+from xfeedback.report.sections import missing, results
 from xfeedback.report.svg import tag
 from xfeedback.report.tables import NOTE, headline_metrics, ranks_note, rule_note
 

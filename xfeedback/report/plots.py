@@ -13,7 +13,7 @@ from xfeedback.report.svg import Scale, figure, line, path, shown, tag, text, ti
 from xfeedback.report.words import fixed, mean_text, probability, signed
 
 WIDTH = 520
-_NUMBERS, _LANE, _TOP = 92, 30, 8
+_NUMBERS, _LANE, _TOP, _LETTER = 92, 30, 8, 6.6
 _CURVE_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 230, 44, 12, 34
 _MOST_POINTS = 150
 _LONGEST_LABEL = 22
@@ -67,7 +67,8 @@ def differences(group: Group, metric: str, slots: Mapping[str, int]) -> str:
 
 
 def _strips(lanes: Sequence[Lane], marks: Sequence[float], slots: Mapping[str, int], label: str) -> str:
-    scale = Scale(marks[0], marks[-1], _gutter(lanes), WIDTH - _NUMBERS)
+    room = max(_NUMBERS, 14 + round(_LETTER * max(len(lane.said) for lane in lanes)))
+    scale = Scale(marks[0], marks[-1], _gutter(lanes), WIDTH - room)
     bottom = _TOP + _LANE * len(lanes)
     parts = [
         line(scale(mark), _TOP, scale(mark), bottom, class_="zero" if mark == 0 and marks[0] < 0 else "grid")
@@ -131,10 +132,10 @@ def _ends(lanes: Sequence[Lane]) -> tuple[float, float]:
 
 def _lane(lane: Lane, scale: Scale, y: float, slots: Mapping[str, int]) -> str:
     row, summary = lane.row, lane.summary
-    parts = [_name(row, y), line(scale.start, y, WIDTH - _NUMBERS, y, class_="lane")]
+    parts = [_name(row, y), line(scale.start, y, scale.end, y, class_="lane")]
     if summary is None:
         why = "not finished" if not row.done else "not measured"
-        return "".join([*parts, text(WIDTH - _NUMBERS + 10, y + 4, why, class_="tick")])
+        return "".join([*parts, text(scale.end + 10, y + 4, why, class_="tick")])
     if summary.interval is not None:
         low, high = scale(summary.interval.low), scale(summary.interval.high)
         parts.append(tag("rect", x=low, y=y - 7, width=round(max(high - low, 1), 2), height=14, rx=3, class_="band"))
@@ -142,7 +143,7 @@ def _lane(lane: Lane, scale: Scale, y: float, slots: Mapping[str, int]) -> str:
     for seed, value in lane.values.items():
         hint = tag("title", f"seed {seed}: {fixed(value, 2)}")
         parts.append(tag("circle", hint, cx=scale(value), cy=y, r=3.6, class_="dot"))
-    parts.append(text(WIDTH - _NUMBERS + 10, y + 4, lane.said, class_="value"))
+    parts.append(text(scale.end + 10, y + 4, lane.said, class_="value"))
     return tag("g", "".join(parts), class_=f"s{slots[row.label]}", data_row=row.label)
 
 
@@ -157,7 +158,7 @@ def _apart(row: Row, metric: str) -> str:
 
 def _gutter(lanes: Sequence[Lane]) -> int:
     """Room for the longest label, in pixels."""
-    return 14 + round(6.6 * min(max(len(lane.row.label) for lane in lanes), _LONGEST_LABEL))
+    return 14 + round(_LETTER * min(max(len(lane.row.label) for lane in lanes), _LONGEST_LABEL))
 
 
 def _name(row: Row, y: float) -> str:

@@ -1,11 +1,9 @@
-"""Tables of the HTML page: results, missing runs, provenance."""
+"""Tables of the HTML page: results and missing runs."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from html import escape
-from typing import Any
 
-from xfeedback.report.collect import Run
 from xfeedback.report.doubts import FEWEST, doubts
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Group, Row
@@ -16,15 +14,14 @@ from xfeedback.report.words import fixed, is_best, judge, mean_text, status_verd
 
 _TOGETHER = re.compile(r"\(?[+-]\S+ \[[^]]*\]|p (< )?[\d.]+")
 """What stands on one line of a verdict: a difference with its interval, and p."""
-_PROVENANCE = ("method", "seeds", "commit", "machine", "versions", "data", "variant", "stamps, notes")
 
 
 def results(group: Group, baseline: str, slots: Mapping[str, int]) -> str:
     """The sortable main table: means with intervals, seeds, and the verdict on the headline accuracy."""
     metrics, headline = headline_metrics(group), group.headline
-    heads = [_sortable("method", "", kind=None), *(_metric_head(name) for name in metrics), _sortable("n", "seeds")]
+    heads = [_heading("method", "", kind=None), *(_metric_head(name) for name in metrics), _heading("n", "seeds")]
     if headline:
-        heads.append(_sortable("verdict", describe(headline).title.lower(), kind="verdict"))
+        heads.append(_heading("verdict", describe(headline).title.lower(), kind="verdict"))
     body = "".join(_result_row(row, group, metrics, baseline, slots) for row in group.rows)
     table = tag("table", tag("thead", tag("tr", "".join(heads))) + tag("tbody", body), class_="results sortable")
     return tag("div", table, class_="scroll") + _details(group)
@@ -64,32 +61,18 @@ def missing(group: Group) -> str:
         "thead",
         tag("tr", "".join(tag("th", name, scope="col") for name in ("method", "seed", "status", "reason", "run"))),
     )
-    table = tag("div", tag("table", head + tag("tbody", "".join(lines))), class_="scroll")
+    table = tag("div", tag("table", head + tag("tbody", "".join(lines)), class_="sortable"), class_="scroll")
     return tag("section", tag("h3", "Missing runs") + table, class_="missing")
 
 
-def provenance(group: Group) -> str:
-    """Run folders, seeds, commits, machines, versions and stamps of every row."""
-    heads = "".join(tag("th", name, scope="col") for name in _PROVENANCE)
-    body = "".join(_provenance_row(row) for row in group.rows)
-    table = tag(
-        "div", tag("table", tag("thead", tag("tr", heads)) + tag("tbody", body), class_="provenance"), class_="scroll"
-    )
-    folders = "".join(
-        tag("dt", escape(row.label)) + tag("dd", "".join(tag("code", escape(run.name)) for run in row.runs))
-        for row in group.rows
-    )
-    return table + tag("details", tag("summary", "Run folders") + tag("dl", folders, class_="folders"))
-
-
-def _sortable(name: str, small: str, hint: str | None = None, kind: str | None = "num") -> str:
+def _heading(name: str, small: str, hint: str | None = None, kind: str | None = "num") -> str:
     label = escape(name) + (tag("small", escape(small)) if small else "")
-    return tag("th", tag("button", label, type="button"), scope="col", aria_sort="none", class_=kind, title=hint)
+    return tag("th", label, scope="col", class_=kind, title=hint)
 
 
 def _metric_head(name: str) -> str:
     metric = describe(name)
-    return _sortable(metric.title, metric.unit, hint=name)
+    return _heading(metric.title, metric.unit, hint=name)
 
 
 def _result_row(row: Row, group: Group, metrics: list[str], baseline: str, slots: Mapping[str, int]) -> str:
@@ -140,48 +123,3 @@ def _seeds(row: Row, name: str) -> str:
     found = bootstrap(list(values.values()))
     more = "" if found is None else f"; bootstrap interval {fixed(found.low, digits)} to {fixed(found.high, digits)}"
     return ", ".join(f"seed {seed}: {fixed(value, digits)}" for seed, value in values.items()) + more
-
-
-def _provenance_row(row: Row) -> str:
-    cells = [
-        escape(row.label),
-        ", ".join(str(run.seed) for run in row.runs),
-        _distinct(tag("code", escape(_commit(run))) for run in row.runs),
-        _distinct(escape(_flat(run, "machine")) for run in row.runs),
-        _distinct(escape(_flat(run, "versions")) for run in row.runs),
-        _distinct(tag("code", escape(_fingerprint(run))) for run in row.runs),
-        _distinct(escape(run.variant or "unknown") for run in row.runs),
-        "".join(tag("span", escape(stamp), class_="badge") for stamp in row.stamps) + _distinct(_notes(row)) or "none",
-    ]
-    return tag("tr", "".join(tag("td", cell) for cell in cells))
-
-
-def _notes(row: Row) -> list[str]:
-    resumed = [str(run.seed) for run in row.runs if run.resumed]
-    notes = [escape(note) for run in row.runs for note in run.notes]
-    return notes + ([f"resumed: seed {', '.join(resumed)}"] if resumed else [])
-
-
-def _distinct(texts: Iterable[str]) -> str:
-    return "<br>".join(dict.fromkeys(texts))
-
-
-def _commit(run: Run) -> str:
-    git = run.provenance.get("git")
-    if not isinstance(git, Mapping) or not git.get("commit"):
-        return "unknown"
-    return f"{str(git['commit'])[:8]}{' + changes' if git.get('dirty') else ''}"
-
-
-def _fingerprint(run: Run) -> str:
-    data = run.provenance.get("data")
-    return str(data.get("fingerprint") or "unknown")[:12] if isinstance(data, Mapping) else "unknown"
-
-
-def _flat(run: Run, key: str) -> str:
-    value: Any = run.provenance.get(key)
-    if not isinstance(value, Mapping):
-        return str(value or "unknown")
-    return ", ".join(
-        f"{name} {item}" for name, item in value.items() if item not in (None, "") and not isinstance(item, dict | list)
-    )

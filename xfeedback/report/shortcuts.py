@@ -23,6 +23,9 @@ AREA = "explanation/area_wrong"
 TOP_CLASS = "predicted/largest_share"
 GATE = 20.0
 """Points that plain training must lose on random decoys for a decoy to count as a shortcut."""
+CLEAN = "acc/clean"
+BELOW_CEILING = 5.0
+"""Points on images without decoys that success may cost beside plain training without decoys."""
 GAIN = 10.0
 """Points over plain training that count as success."""
 COLLAPSED = 99.0
@@ -134,6 +137,11 @@ def collapsed(row: Row) -> int | None:
     return sum(share >= COLLAPSED for share in shares.values()) if shares else None
 
 
+def is_ceiling(row: Row) -> bool:
+    """Return whether a row is plain training without decoys: what there is to gain at most."""
+    return row.is_baseline and row.options.get("decoy.train") == "clean"
+
+
 def controls_of(row: Row, group: Group) -> list[Row]:
     """Return the controls of a method's row: its own false annotations, and plain training at equal time.
 
@@ -158,8 +166,7 @@ def difference(row: Row, other: Row) -> Summary | None:
 
 def verdict(row: Row, group: Group) -> str:
     """Return in words whether a method's gain counts: over plain by more than 10 points, and over every control."""
-    base, controls = group.baseline, controls_of(row, group)
-    over = None if base is None else difference(row, base)
+    over, controls = row.differences.get(HEADLINE), controls_of(row, group)
     if over is None:
         return "not comparable: no seed in common with plain"
     short = []
@@ -169,6 +176,10 @@ def verdict(row: Row, group: Group) -> str:
     short += [f"not shown to beat {control.label}" for control in lost]
     if not controls:
         short.append("no control stands beside it")
+    ceiling = next((other for other in group.rows if is_ceiling(other) and CLEAN in other.summaries), None)
+    if ceiling is not None and CLEAN in row.summaries:
+        missing = ceiling.summaries[CLEAN].mean - row.summaries[CLEAN].mean
+        short += [f"{fixed(missing)} points below {ceiling.label} without decoys"] if missing > BELOW_CEILING else []
     for metric, sign in (("acc/worst_group", 1), ("explanation/decoy_effect", -1)):
         other = row.differences.get(metric)
         if other is not None and sign * other.mean <= 0:
@@ -196,7 +207,7 @@ def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 def _gates(group: Group) -> list[str]:
     parts = []
-    for row in (row for row in group.rows if row.is_baseline):
+    for row in (row for row in group.rows if row.is_baseline and not is_ceiling(row)):
         found = gates(row)
         if not found:
             continue
