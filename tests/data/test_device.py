@@ -106,6 +106,19 @@ def test_evaluation_keeps_the_order_and_the_pixels():
     assert same(batches[0], next(iter(loader)))
 
 
+def test_training_without_decoys_is_still_tested_with_them():
+    task = make(DecoyConfig(name="corner", train="clean"), augment="none")
+    batch = task.train_loader(N, "cpu", seed=0).batch(0, 0)
+    assert torch.equal((pixels(batch.x) * 255).round().long(), task.train.x[batch.index - 1000].long())
+    assert batch.wrong is None
+    assert batch.mask is not None
+    assert batch.mask.any()
+    assert task.stamps == ("trained without decoys",)
+    with_them, without = make(augment="none"), task
+    for view, loader in without.test_loaders(40, "cpu").items():
+        assert same(next(iter(loader)), next(iter(with_them.test_loaders(40, "cpu")[view])))
+
+
 def test_names_of_the_views():
     task, clean = make(), make(DecoyConfig())
     assert set(task.val_loaders(8, "cpu")) == {"random", "correlated"}

@@ -41,6 +41,7 @@ class DecoyConfig:
         size: side of the patch in pixels; with ``released`` from the corner pixel to the corner pixel + size, both
             included, as far as that lies in the image: ``size + 1`` at the top and on the left.
         p: chance that a training image's patch shows its own class; otherwise a uniform one.
+        train: ``clean``: trains on images without patches and is tested with them: what there is to gain at most.
         inverted: adds the test view ``inverted`` of Rieger et al. 2020 (CDEP): colour 25 k instead of 255 - 25 k.
     """
 
@@ -48,6 +49,7 @@ class DecoyConfig:
     code: Code = "gray"
     size: int = 4
     p: float = 1.0
+    train: Literal["correlated", "clean"] = "correlated"
     inverted: bool = False
 
     def __post_init__(self) -> None:
@@ -77,7 +79,11 @@ class DecoyConfig:
     @property
     def stamps(self) -> tuple[str, ...]:
         """What must stand beside a result."""
-        return ("decoys independent of class",) if self.on and self.code == "released" else ()
+        stamps = {
+            "decoys independent of class": self.code == "released",
+            "trained without decoys": self.train == "clean",
+        }
+        return tuple(stamp for stamp, there in stamps.items() if self.on and there)
 
 
 def task_name(config: DatasetConfig, decoys: DecoyConfig) -> str:

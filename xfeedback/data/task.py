@@ -125,7 +125,7 @@ class Task:
     def train_loader(
         self, batch_size: int, device: torch.device | str, seed: int, rank: int = 0, world: int = 1
     ) -> Loader:
-        """Return the loader of the training set: decoys show the class.
+        """Return the loader of the training set: decoys show the class, unless training is without them.
 
         Args:
             batch_size: samples per step over all ``world`` processes together, so results don't depend on their number.
@@ -199,7 +199,7 @@ class Task:
         pictures = getattr(self, split).x
         if isinstance(pictures, Pictures):
             return self._streaming(getattr(self, split), pictures, batch_size, device=device, seed=seed, shard=shard)
-        view = view or ("correlated" if self.decoy else "clean")
+        view = view or (self.decoy.train if self.decoy else "clean")
         trains = {} if seed is None else {"augment": self.augment, "balanced": self.balanced_sampling}
         return DeviceLoader(self._samples(split, device), batch_size, view=view, seed=seed, shard=shard, **trains)
 

@@ -23,9 +23,10 @@ class TrainerConfig:
         gradient_clip: largest norm of the gradient, or None.
         accumulate: batches a step of the optimiser.
         select_on: weights kept: of the epoch best on ``val_random``, ``val_correlated`` or ``val``, or the ``last``;
-            ``auto``: ``val_random`` with decoys, else ``val``, and ``last`` where the data has no validation set. For
-            audits of programs that do so, stamped: ``test``, and with ``phases=mistakes`` ``next_slice``: the slice of
-            the pool whose mistakes come next, in the last phase the test set.
+            ``auto``: ``val_random`` with decoys (``val_clean`` with ``decoy.code=released``), else ``val``, and
+            ``last`` where the data has no validation set. For audits of programs that do so, stamped: ``test``, and
+            with ``phases=mistakes`` ``next_slice``: the slice of the pool whose mistakes come next, in the last phase
+            the test set.
         select_tie: which epoch counts as better: any gain (``exact``), or one in hundredths of a point (``round2``).
         threads: CPU threads of torch; None leaves torch's choice.
         progress: show a progress bar.
@@ -41,7 +42,9 @@ class TrainerConfig:
     channels_last: bool = False
     gradient_clip: float | None = None
     accumulate: int = 1
-    select_on: Literal["auto", "last", "val", "val_random", "val_correlated", "test", "next_slice"] = "auto"
+    select_on: Literal["auto", "last", "val", "val_random", "val_clean", "val_correlated", "test", "next_slice"] = (
+        "auto"
+    )
     select_tie: Literal["exact", "round2"] = "exact"
     threads: int | None = None
     progress: bool = True
