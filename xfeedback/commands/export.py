@@ -4,9 +4,10 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfeedback.commands.parser import RUN, Parser
 from xfeedback.errors import UserError
@@ -105,21 +106,23 @@ def to_onnx(loaded: "TrainedRun", file: Path) -> str | None:
     from xfeedback import models
 
     example = models.example(loaded.inputs.in_shape, loaded.inputs.kind).repeat(2, *(1 for _ in loaded.inputs.in_shape))
+    options: dict[str, Any] = {"input_names": ["x"], "output_names": ["logits"], "external_data": False}
+    options["dynamic_shapes"] = ({0: torch.export.Dim("samples")},)
     try:
-        torch.onnx.export(
-            loaded.network,
-            (example,),
-            str(file),
-            input_names=["x"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("samples")},),
-            external_data=False,
-            verbose=False,
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch's exporter says of itself
+            torch.onnx.export(loaded.network, (example,), str(file), verbose=False, **options)
     except Exception as error:  # noqa: BLE001 - whatever in this network has no form in ONNX
         file.unlink(missing_ok=True)
-        return f"this network can't be expressed in ONNX: {' '.join(str(error).split())[:150]}"
+        return f"this network can't be expressed in ONNX: {_cause(error)}"
     return None
+
+
+def _cause(error: BaseException) -> str:
+    """What an error began with, in a line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
 
 
 def _refuse_existing(target: Path) -> None:
