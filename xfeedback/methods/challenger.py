@@ -4,6 +4,7 @@ The paper's text beyond its abstract was not available. Equations (1) to (14), r
 `docs/methods/challenger.md`.
 """
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from typing import ClassVar
@@ -11,14 +12,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from xfeedback.errors import UserError
+from xfeedback.errors import FeedbackWarning, UserError
 from xfeedback.explain import challenging, tokens
 from xfeedback.explain.sites import INPUT
 from xfeedback.feedback import Feedback, PresetModule, Step, View
 from xfeedback.feedback.challenge import ChallengerConfig
+from xfeedback.feedback.collapse import CollapseGuard
 from xfeedback.feedback.relevance_pass import RelevancePass
 from xfeedback.losses import kl_consistency
 from xfeedback.models.stages import before, dropped_before, features_axis, runs_once, stages, trace
+from xfeedback.types import Phase
 
 EPS = 1e-12
 REPORT_EVERY = 8
@@ -44,6 +47,7 @@ class ChallengerFeedback(Feedback):
         self._known: dict[str, tuple[str, ...]] = {}
         self._axes: dict[str, int] = {}
         self._passes: RelevancePass | None = None
+        self.guard = CollapseGuard()
 
     @property
     def full_strength(self) -> float:
@@ -201,10 +205,28 @@ class ChallengerFeedback(Feedback):
         if self.name not in step.views:
             return {}
         logits, weight = step.views[self.name], self.strength(step.epoch)
+        losses = step.cross_entropy(logits)
+        self.guard.see(losses.mean(), step.losses.mean(), step.logits, step.batch.y)
         step.reports["challenger/acc"] = 100 * (logits.argmax(1) == step.batch.y).float().mean()
         if self.config.loss == "kl":
             return {"kl": weight * kl_consistency(step.logits, logits)}
-        return {"ce": weight * step.cross_entropy(logits).mean()}
+        return {"ce": weight * losses.mean()}
+
+    def epoch_start(self, network: nn.Module, epoch: int) -> None:
+        """Warn, once, where the epochs so far show that training has collapsed."""
+        del network, epoch
+        self._warn()
+
+    def epochs_end(self, network: nn.Module, phase: Phase) -> None:
+        """Warn, once, where the phase shows that training has collapsed."""
+        del network, phase
+        self._warn()
+
+    def _warn(self) -> None:
+        new = [line for line in self.guard.warnings() if line not in self.notes]
+        for line in new:
+            warnings.warn(line, FeedbackWarning, stacklevel=2)
+        self.notes = (*self.notes, *new)
 
 
 class Challenger(PresetModule):
