@@ -148,6 +148,35 @@ def test_twelve_classes_add_silence_and_other_words(tmp_path):
     assert silent.stamps[-1] == "5 constant clips"
 
 
+def test_twelve_classes_may_be_tested_on_the_archive_published_for_them(tmp_path, monkeypatch):
+    folder = speech_commands(tmp_path, (*COMMANDS, "bird", "tree"), train=2)
+    write(folder / "_background_noise_" / "hum.wav", seconds=1)
+    options = {"words": 12, "declared_sizes": ((24, 12, 24),), "test_set": "companion"}
+    with pytest.raises(
+        UserError, match=r"test_set=companion: no folder .*speech_commands_test_set_v0.02; unpack https"
+    ):
+        read(tmp_path, **options)
+    place = tmp_path / "speech_commands_test_set_v0.02"
+    classes = (*COMMANDS, "_silence_", "_unknown_")
+    for number, word in enumerate(classes[:-1]):
+        write(place / word / f"{number}.wav")
+    with pytest.raises(UserError, match="has no folder for _unknown_"):
+        read(tmp_path, **options)
+    for number in range(3):
+        write(place / "_unknown_" / f"{number}.wav")
+    usual, found = read(tmp_path, **{**options, "test_set": "official"}), read(tmp_path, **options)
+    assert found.test.y.tolist() == [*range(11), 11, 11, 11]
+    assert found.stamps == (*usual.stamps, "14 of 4,890 companion test clips")
+    assert found.fingerprint != usual.fingerprint
+    np.testing.assert_array_equal(found.train.x, usual.train.x)
+    np.testing.assert_array_equal(found.val.x, usual.val.x)
+    assert not {*found.test.index} & {*found.train.index, *found.val.index}
+    monkeypatch.setattr(reader, "COMPANION", 14)
+    assert read(tmp_path, **options).stamps == usual.stamps
+    with pytest.raises(ValueError, match="test_set=companion must be official but for words=12"):
+        reader.Config(test_set="companion")
+
+
 @pytest.mark.parametrize("words", [10, 12])
 def test_commands_that_are_not_there(tmp_path, words):
     speech_commands(tmp_path, COMMANDS[:8])

@@ -16,6 +16,10 @@ from xfeedback.errors import UserError
 
 OFFICIAL = {"v0.01": (51_088, 6_798, 6_835), "v0.02": (84_843, 9_981, 11_005)}
 """Clips that train, validate and test, with all words."""
+COMPANION = 4_890
+"""Clips of the test set that was published beside v0.02 for 12 classes."""
+BEYOND = 2**40
+"""First number of those clips: ``_silence_`` has numbers up to the square of the archive's size."""
 SUBSET8 = (732, 213, 335)
 SUBSET8_LISTS = "e7288c063e9777ecc2d11435292e2e48d7c878bdfb2b24c531d402978afbbdf5"
 """SHA-256 of the two lists of the shortened set of 8 words, which the project made."""
@@ -34,6 +38,8 @@ class Config(audio.AudioConfig):
         words: ``all``: 35 words (v0.01: 30; a subset: those it has); 10: the commands yes, no, up, down, left, right,
             on, off, stop, go; 12: these, and ``_silence_`` and ``_unknown_`` (other words), as many of each as
             ``extra_share`` says, drawn once and for all from a split's own clips.
+        test_set: ``companion``: with 12 words, test on the archive published for them, which must lie beside the other:
+            ``speech_commands_test_set_v0.02``, a folder a class. Most published figures for 12 classes are on it.
         extra_share: clips of ``_silence_`` and of ``_unknown_`` each, as a share of a split's clips of commands.
         noise_volume: ``_silence_`` is a second of the archive's background noise times a volume from 0 to this.
         drop_last_line: leave the last training clip out, as the program released with Mazumder et al. 2023 does.
@@ -44,6 +50,7 @@ class Config(audio.AudioConfig):
     name: Literal["speech_commands"] = "speech_commands"
     version: Literal["v0.02", "v0.01"] = "v0.02"
     words: Literal["all", 10, 12] = "all"
+    test_set: Literal["official", "companion"] = "official"
     extra_share: float = 0.1
     noise_volume: float = 1.0
     drop_last_line: bool = False
@@ -51,6 +58,8 @@ class Config(audio.AudioConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        twelve = self.test_set == "official" or (self.words == 12 and self.version == "v0.02")
+        require(twelve, "test_set", self.test_set, "official but for words=12 of v0.02")
         require(0 < self.extra_share <= 1, "extra_share", self.extra_share, "above 0 and at most 1")
         require(0 <= self.noise_volume <= 1, "noise_volume", self.noise_volume, "from 0 to 1")
         triples = all(len(sizes) == 3 for sizes in self.declared_sizes)
@@ -83,7 +92,31 @@ def read(config: Config, places: Places) -> Source:
         splits = {
             split: _with_extras(config, clips, rows[split], everything, noises) for split, clips in splits.items()
         }
+    if config.test_set == "companion":
+        splits["test"], other, more = _companion(config, places, classes)
+        digest, stamps = f"{digest}-{other}", (*stamps, *more)
     return features.source(config, splits, class_names=classes, digest=digest, stamps=stamps)
+
+
+def _companion(config: Config, places: Places, classes: Sequence[str]) -> tuple[features.Clips, str, tuple[str, ...]]:
+    """The test set for 12 classes, its fingerprint and stamps; its clips' numbers lie beyond all others."""
+    name = "speech_commands_test_set_v0.02"
+    searched = folders.candidates(places, f"SpeechCommands/{name}", name)
+    folder = next((place for place in searched if place.is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"dataset.test_set=companion: no folder {searched[0]}; unpack "
+            f"https://storage.googleapis.com/download.tensorflow.org/data/{name}.tar.gz there"
+        )
+    missing = [word for word in classes if not (folder / word).is_dir()]
+    if missing:
+        raise UserError(f"{folder} has no folder for {', '.join(missing)}. Unpack the archive anew.")
+    found = [(path, label) for label, word in enumerate(classes) for path in audio.wav_files(folder / word)]
+    files, y = [path for path, _ in found], np.array([label for _, label in found])
+    waves, digest = audio.decoded(config, files, name, places.cache, "the test set for 12 words")
+    numbers = BEYOND + np.arange(len(files))
+    clips = features.Clips(waves=waves, y=y, index=numbers, group=numbers)
+    return clips, digest, () if len(files) == COMPANION else (f"{len(files)} of {COMPANION:,} companion test clips",)
 
 
 def locate(config: Config, places: Places) -> Path:
