@@ -56,8 +56,10 @@ def as_markdown(text: str) -> str:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """List the pages of folders in the navigation."""
-    config.nav = [_expanded(entry) for entry in config.nav or []]
+    """List the pages of folders in the navigation, and in place of ``*`` those that it does not name."""
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")}
+    rest = sorted(pages - set(re.findall(r"[\w.]+\.md", str(config.nav))))
+    config.nav = [_expanded(entry, rest) for entry in config.nav or []]
     return config
 
 
@@ -147,12 +149,13 @@ def _fenced(lines: list[str]) -> str:
     return "\n".join([*shown, "```"] if inside else shown)
 
 
-def _expanded(entry: Any) -> Any:
+def _expanded(entry: Any, rest: list[str]) -> Any:
     if not isinstance(entry, dict):
         return entry
     ((title, value),) = entry.items()
     if isinstance(value, list):
-        return {title: [_expanded(part) for part in value]}
+        parts = [[*rest] if part == "*" else [_expanded(part, rest)] for part in value]
+        return {title: [part for some in parts for part in some]}
     return {title: _pages(value.rstrip("/"))} if value.endswith("/") else entry
 
 
