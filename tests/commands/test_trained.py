@@ -222,3 +222,16 @@ def test_texts_are_predicted_and_explained(tmp_path, capsys, monkeypatch):
     assert (tmp_path / "explanation.png").stat().st_size > 500
     with pytest.raises(UserError, match=r"two\.txt holds 2, and one at a time is explained"):
         commands.run(["explain", str(outcome.folder), "two.txt"])
+
+
+def test_a_network_that_a_method_rebuilt_and_a_run_from_before_inputs_were_kept(tmp_path):
+    outcome = run_experiment(small_spec(tmp_path, method={"lap": {}}, trainer={"max_epochs": 1}))
+    assert outcome.status == "done", outcome.record
+    known = trained.load(outcome.folder).inputs
+    (outcome.folder / "inputs.json").unlink()
+    loaded = trained.load(outcome.folder)
+    assert loaded.inputs == known
+    batch = load_task(loaded.spec).test_loaders(64, "cpu")["random"].batch(0, 0)
+    with torch.no_grad():
+        accuracy = 100 * (loaded.network(batch.x).argmax(1) == batch.y).float().mean().item()
+    assert accuracy == pytest.approx(outcome.record["metrics"]["acc/random"], abs=1e-4)
