@@ -7,6 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from xfeedback import builder
 from xfeedback.builder import explain, plain_config, run_sweep
 from xfeedback.engine import queue
 from xfeedback.engine.run import run_experiment
@@ -104,18 +105,34 @@ class Sweep:
     def compose(self, job):
         return composed(job, return_hydra_config=True)
 
-    def launch(self, jobs):
-        for launcher, job in jobs:
-            assert launcher == "hydra/launcher=basic"
-            key, _, path = job.partition("=")
-            assert key == "+queued"
-            spec = queue.take(Path(path.strip("'"))).spec
-            self.launched.append(spec)
-            run_experiment(spec)
-        return []
+    def one(self, path):
+        spec = queue.take(path).spec
+        self.launched.append(spec)
+        run_experiment(spec)
 
     def run(self):
-        run_sweep(self.jobs, self.compose, self.launch)
+        def launch(jobs):
+            raise AssertionError("cells run in this process need no launcher")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(builder, "_run_queued", self.one)
+            run_sweep(self.jobs, self.compose, launch)
+
+
+def test_cells_that_differ_in_the_seed_are_composed_once_to_the_same_options(tmp_path):
+    rate = "optimiser.lr=0.1"
+    sweep = Sweep(tmp_path, ["seed=3"], [rate], ["seed=4"], ["seed=7", rate], ["seed=5"], [rate, "seed=6"], [rate])
+    composing = []
+
+    def compose(job):
+        composing.append(job)
+        return sweep.compose(job)
+
+    first, values = builder._composed(sweep.jobs, compose)
+    assert values == [plain_config(sweep.compose(job)) for job in sweep.jobs]
+    assert [cell["seed"] for cell in values] == [3, 0, 4, 7, 5, 6, 0]
+    assert len(composing) == 3
+    assert str(first.hydra.runtime.choices["hydra/launcher"]) == "basic"
 
 
 def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):
@@ -142,14 +159,14 @@ def test_a_bad_cell_stops_all_before_the_first(tmp_path):
 
 def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
     sweep = Sweep(tmp_path, ["seed=0"], ["seed=1"])
-    whole = sweep.launch
+    whole = sweep.one
 
-    def dying(jobs):
+    def dying(path):
         if sweep.launched:
             raise RuntimeError("a worker was killed")
-        return whole(jobs)
+        whole(path)
 
-    sweep.launch = dying
+    sweep.one = dying
     with pytest.raises(TrainingError, match=r"stopped early \(a worker was killed\); the same command goes on"):
         sweep.run()
     assert "comparison.csv" in "".join(capsys.readouterr().out.split())
@@ -157,8 +174,8 @@ def test_a_launcher_that_dies_leaves_a_table_of_what_is_there(tmp_path, capsys):
 
 def test_an_unfinished_cell_shows_in_the_exit_code(tmp_path):
     sweep = Sweep(tmp_path, ["seed=0"], ["seed=1"])
-    whole = sweep.launch
-    sweep.launch = lambda jobs: [] if sweep.launched else whole(jobs)
+    whole = sweep.one
+    sweep.one = lambda path: None if sweep.launched else whole(path)
     with pytest.raises(SystemExit) as caught:
         sweep.run()
     assert caught.value.code == 1

@@ -194,13 +194,12 @@ def run_sweep(
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
     from xfeedback.engine import console, sweep
-    from xfeedback.engine.launch import SLURM, jobs_of, starter, submitted
+    from xfeedback.engine.launch import SLURM, jobs_of, submitted
     from xfeedback.engine.spec import RunSpec, light_parts
 
-    configs = [compose(job) for job in jobs]
-    values = [plain_config(config) for config in configs]
-    launcher, chosen = launcher_of(configs[0])
-    options = sweep_options(configs[0])
+    first, values = _composed(jobs, compose)
+    launcher, chosen = launcher_of(first)
+    options = sweep_options(first)
     if options.detach and launcher != SLURM:
         raise UserError(f"sweep.detach=true needs a queue to leave the cells in: add hydra/launcher={SLURM}.")
     for cell in values:  # the cheap checks of all cells before anything is imported
@@ -215,10 +214,44 @@ def run_sweep(
         handles = submitted(launch, jobs_of(cells, chosen)) if cells else []
         console.submitted([handle.job_id for handle in handles], plan)
     else:
-        alone = launcher == "basic"
-        start = starter(launch, launcher, chosen)
-        stopped = sweep.run(plan, start, one_by_one=alone, fail_fast=options.fail_fast)
+        start = starter_of(launch, launcher, chosen)
+        stopped = sweep.run(plan, start, one_by_one=launcher == "basic", fail_fast=options.fail_fast)
         _end(stopped, sweep.compare(plan))
+
+
+def _composed(
+    jobs: Sequence[Sequence[str]], compose: Callable[[Sequence[str]], DictConfig]
+) -> tuple[DictConfig, list[dict[str, Any]]]:
+    """Return the first cell's config and all cells' options; composing takes long, and is done once for all seeds."""
+    known: dict[tuple[tuple[str, ...], bool], DictConfig] = {}
+    values = []
+    for job in jobs:
+        seeds = [override for override in job if re.fullmatch(r"seed=\d+", override)]
+        key = tuple(override for override in job if override not in seeds), bool(seeds)
+        if key not in known:
+            known[key] = compose(job)
+        elif seeds:
+            known[key].seed = int(seeds[-1].removeprefix("seed="))
+        values.append(plain_config(known[key]))
+    return next(iter(known.values())), values
+
+
+def starter_of(
+    launch: "Launch", launcher: str, chosen: Sequence[str]
+) -> "Callable[[Sequence[Path]], Exception | None]":
+    """Return what runs queued cells: in this process at once, or as jobs of Hydra's launcher."""
+    from xfeedback.engine.launch import starter
+
+    return _here if launcher == "basic" else starter(launch, launcher, chosen)
+
+
+def _here(cells: Sequence[Path]) -> Exception | None:
+    try:
+        for cell in cells:
+            _run_queued(cell)
+    except Exception as error:  # noqa: BLE001 - what is finished is compared first
+        return error
+    return None
 
 
 def _end(stopped: Exception | None, failed: int) -> None:

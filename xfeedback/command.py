@@ -46,6 +46,8 @@ def main() -> None:
 
             raise SystemExit(commands.run(sys.argv[1:]))
         cell()
+    except Preempted as stop:  # of a sweep in this process
+        _leave(stop)
     except KeyboardInterrupt:
         _end("interrupted; the same command resumes where it stood", 130)
     except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it

@@ -43,7 +43,7 @@ class TuningSweeper(ComparisonSweeper):
             TrainingError: it stopped early, or no trial has a value.
             SystemExit: with code 1 when trials failed.
         """
-        from xfeedback.builder import launcher_of, sweep_options
+        from xfeedback.builder import launcher_of, starter_of, sweep_options
 
         space, fixed, seeds = self._parsed(arguments)
         _refuse_fixed(space)
@@ -51,7 +51,6 @@ class TuningSweeper(ComparisonSweeper):
         sweeping, (launcher, chosen) = sweep_options(base), launcher_of(base)
         study = self._study(base, space, seeds, launcher)
         from xfeedback.engine import tuned  # after the cheap checks
-        from xfeedback.engine.launch import starter
 
         if sweeping.dry:
             study.read()
@@ -59,7 +58,7 @@ class TuningSweeper(ComparisonSweeper):
             return
         with study.opened():
             tuned.planned(study)
-            start = starter(self._launch, launcher, chosen)
+            start = starter_of(self._launch, launcher, chosen)
             how = {"one_by_one": launcher == "basic", "fail_fast": sweeping.fail_fast}
             tuned.run(study, lambda values: self._spec([*fixed, *tuned.overrides(values)]), start, **how)
             tuned.show(study, fixed)

@@ -86,3 +86,9 @@ def test_a_run_that_was_told_to_stop_has_not_failed(tmp_path):
     assert folder.state(since=0.0) == "left"
     folder.fail(ValueError("bad"), "bad")
     assert folder.state(since=0.0) == "failed"
+
+
+def test_a_job_gets_the_launcher_that_an_experiment_chose_and_the_path_of_its_cell(tmp_path):
+    job = launch.jobs_of([tmp_path / "it's.yaml"], ["hydra/launcher=joblib"])
+    assert job == [["hydra/launcher=joblib", f"+queued='{tmp_path}/it\\'s.yaml'"]]
+    assert launch.jobs_of([tmp_path / "a.yaml"]) == [[f"+queued='{tmp_path}/a.yaml'"]]
