@@ -3,6 +3,7 @@
 Parts of a run that was stopped and resumed have one id and go into one curve, the oldest first.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ def main() -> None:
     parts = offline_parts(outputs)
     if not parts:
         sys.exit(f"error: no offline runs of wandb below {', '.join(map(str, outputs))}")
+    os.environ.setdefault("WANDB_DIR", str(outputs[0]))  # where the log of the sending goes; else it would lie here
     cli(["sync", "--yes", *map(str, parts)])
 
 

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import pytest
+import wandb
 from PIL import Image
 
-import wandb
 from tests.cli.command import ROOT, environment
 from tests.tracking.server import wandb_server
 from xfeedback.tracking import wandb_run
@@ -54,8 +54,10 @@ def test_parts_logged_offline_are_sent_into_one_curve_with_the_picture(server, t
     part(tmp_path, (2, 4), "preempted", id="sent")
     part(tmp_path, (6, 8), "done", id="sent", goes_on=True)
     command = [sys.executable, str(ROOT / "scripts" / "wandb_sync.py"), str(tmp_path)]
+    cwd = tmp_path / "here"
+    cwd.mkdir()
     env = environment(WANDB_API_KEY=KEY, WANDB_BASE_URL=server.url)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
     assert curve(server, "sent") == [(step, pytest.approx(1 / step)) for step in (2, 4, 6, 8)]
     assert server.summaries["sent"]["train/loss"] == pytest.approx({"min": 1 / 8, "last": 1 / 8})
@@ -64,6 +66,7 @@ def test_parts_logged_offline_are_sent_into_one_curve_with_the_picture(server, t
     (picture,) = (content for path, content in server.files.items() if path.startswith("media/images/explanations"))
     assert picture == (tmp_path / "explanations.png").read_bytes()
     assert KEY not in done.stdout + done.stderr
+    assert list(cwd.iterdir()) == []
 
 
 def test_a_run_that_is_requeued_goes_on_online_and_no_file_holds_the_key(server, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xfeedback.report.metrics import describe
@@ -80,6 +80,21 @@ FIELDS: Mapping[str, Mapping[str, str]] = {
 def holes(chart: Mapping[str, Any], kind: str) -> set[str]:
     """Return the names that wandb must fill in, of one kind: ``field`` or ``string``."""
     return set(re.findall(rf"\$\{{{kind}:(\w+)\}}", json.dumps(chart)))
+
+
+def filled(name: str, rows: Sequence[Mapping[str, Any]], strings: Mapping[str, str]) -> dict[str, Any]:
+    """Return a chart as wandb fills it, with its data: a complete file that any viewer of Vega-Lite shows.
+
+    Args:
+        name: of the chart.
+        rows: of the table.
+        strings: its texts.
+    """
+    text = json.dumps({**CHARTS[name], "data": {"values": [*rows]}})
+    for kind, values in (("field", FIELDS[name]), ("string", strings)):
+        for hole, value in values.items():
+            text = text.replace(f"${{{kind}:{hole}}}", json.dumps(value)[1:-1])
+    return json.loads(text)
 
 
 def of_group(group: Group, means: "Table", seeds: "Table", charts_of: str | None) -> dict[str, "CustomChart"]:

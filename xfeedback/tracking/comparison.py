@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from xfeedback import files
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import Comparison, Group
-from xfeedback.report.tables import COLUMNS, cell, headline_metrics
+from xfeedback.report.tables import cell, headline_metrics
 from xfeedback.tracking import charts, wandb_run
 from xfeedback.tracking.pictures import PICTURES
 from xfeedback.tracking.words import note, one_line
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 JOB = "comparison"
 SEEDS = ("dataset", "model", "method", "seed", "metric", "value", "run")
 """Columns of the table of single values."""
-_NUMBERS = ("mean", "sd", "ci_low", "ci_high", "n_seeds", "published")
+_TEXTS = ("dataset", "model", "method", "metric", "verdict")
 _SENT = "sent.sha256"
 
 
@@ -72,16 +72,17 @@ def contents(comparison: Comparison, folder: Path, charts_of: str | None = None)
     """
     import wandb
 
-    rows, seeds = long_rows(folder / "comparison.csv"), seed_rows(comparison)
+    columns, rows = long_rows(folder / "comparison.csv")
+    seeds = seed_rows(comparison)
     shown: dict[str, Any] = {
-        "comparison": _table(COLUMNS, rows),
+        "comparison": _table(columns, rows),
         "seeds": _table(SEEDS, seeds),
         "report": wandb.Html((folder / "comparison.html").read_text(), inject=False),
     }
     for group in comparison.groups:
         shown[f"table/{group.dataset}-{group.model}"] = table(group)
         if group.headline is not None:
-            means, values = _table(COLUMNS, _of(rows, COLUMNS, group)), _table(SEEDS, _of(seeds, SEEDS, group))
+            means, values = _table(columns, _of(rows, columns, group)), _table(SEEDS, _of(seeds, SEEDS, group))
             shown |= charts.of_group(group, means, values, charts_of)
     return shown | pictures(comparison)
 
@@ -113,15 +114,15 @@ def _of(rows: list[list[Any]], columns: Sequence[str], group: Group) -> list[lis
     return [row for row in rows if [row[place] for place in places] == wanted]
 
 
-def long_rows(path: Path) -> list[list[Any]]:
-    """Return the lines of ``comparison.csv`` with numbers as numbers and None where there is none."""
+def long_rows(path: Path) -> tuple[list[str], list[list[Any]]]:
+    """Return columns and lines of ``comparison.csv``, with numbers as numbers and None where there is none."""
     with path.open(newline="") as file:
-        lines = list(csv.DictReader(file))
-    return [[_value(name, line[name]) for name in COLUMNS] for line in lines]
+        columns, *lines = csv.reader(file)
+    return columns, [[_value(name, text) for name, text in zip(columns, line, strict=True)] for line in lines]
 
 
 def _value(column: str, text: str) -> Any:
-    if column not in _NUMBERS:
+    if column in _TEXTS:
         return text
     return float(text) if text else None
 
