@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cli.command import environment
 from tests.conftest import ROOT
@@ -64,3 +65,28 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
     shown = (tmp_path / "site" / "api" / "losses.html").read_text()
     assert "distance_to_region" in shown
     assert "tensor([[[0., 1., 2.]]])" in re.sub(r"<[^>]+>", "", shown)
+
+
+def test_the_citation_names_the_five_papers_as_the_ledger_does():
+    listed = {entry["title"] for entry in yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]}
+    papers = [yaml.safe_load(path.read_text()) for path in (ROOT / "xfeedback" / "papers").glob("*.yaml")]
+    titles = {paper["title"] for paper in papers if "title" in paper}
+    assert len(titles) == 5
+    assert titles <= listed
+
+
+def test_the_form_for_results_that_do_not_reproduce_asks_for_what_a_run_leaves():
+    form = (ROOT / ".github" / "ISSUE_TEMPLATE" / "result_does_not_reproduce.yml").read_text()
+    ids = {field["id"] for field in yaml.safe_load(form)["body"]}
+    assert ids == {"expected", "found", "command", "provenance", "config", "result", "checked"}
+    for name in ("config.yaml", "provenance.json", "result.json"):
+        assert name in form
+
+
+def test_hooks_before_a_commit_call_the_locked_ruff():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repo["repo"] == "local"
+    assert [hook["entry"].split()[:2] for hook in repo["hooks"]] == [
+        [".venv/bin/ruff", "check"],
+        [".venv/bin/ruff", "format"],
+    ]
