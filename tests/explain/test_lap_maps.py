@@ -173,3 +173,18 @@ def test_the_maps_are_explainers_like_any_other(network):
     assert kept == ("gradient",)
     assert notes == ("lap_flow was left out: ResNet has no attention pooling; method=lap puts it in",)
     assert set(names) <= set(get_args(Explainer))
+
+
+def test_flow_by_hand_prefers_the_rim_of_an_object():
+    """An object of 3x3 cells scores 1: windows that hold 4, 2, 2 and 1 of its cells get a quarter of the mass each."""
+    fine = torch.zeros(1, 1, 4, 4, dtype=torch.float64)
+    fine[..., :3, :3] = 1.0
+    coarse = torch.ones(1, 1, 2, 2, dtype=torch.float64)
+    window = Window(kernel=2, stride=2)
+    first = SiteMaps(scores=fine, weights=window_weights(fine, 1e3, window), window=window)
+    last = SiteMaps(scores=coarse, weights=window_weights(coarse, 1e3, None), window=None)
+    chain = [Recorded(name="a", shortcut=False, maps=first), Recorded(name="b", shortcut=False, maps=last)]
+    expected = [[1, 1, 2, 0], [1, 1, 2, 0], [2, 2, 4, 0], [0, 0, 0, 0]]
+    for start in ("global_weights", "class_score"):
+        flow = flow_map(chain, torch.tensor([0]), 1, start=start, path="main")
+        assert (16 * flow[0]).tolist() == expected
