@@ -193,7 +193,7 @@ def test_findings_come_from_the_numbers(tmp_path):
     (group,) = _comparison(tmp_path / "honest").groups
     assert findings(group, "plain") == [
         "plain loses 2.0 points once decoys are random (92.0 % to 90.0 %).",
-        "One seed only on random decoys, so no interval: xbl 90.0 % (+0.0).",
+        "One seed in common with plain on random decoys, so no interval: xbl 90.0 % (+0.0).",
     ]
 
 

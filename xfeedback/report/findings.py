@@ -40,7 +40,8 @@ def findings(group: Group, baseline: str) -> list[str]:
     sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
     unclear = f"{title}{_adjusted(compared)}: {_listed(open_, name, seeds_for)}"
     sentences += [f"No difference from {baseline} shown {unclear}."] if open_ else []
-    sentences += [f"One seed only {title}, so no interval: {_listed(single, name)}."] if single else []
+    lonely = f"One seed in common with {baseline} {title}, so no interval"
+    sentences += [f"{lonely}: {_listed(single, name)}."] if single else []
     alone = [row for row in others if row not in compared]
     sentences += [f"{describe(name).title}: {_listed(alone, name)}; nothing to compare with."] if alone else []
     return [s for s in [*sentences, *_explanation_sentence(group, better), *against_controls(group)] if s]

@@ -74,7 +74,7 @@ def _head(name: str, slots: Mapping[str, int]) -> str:
     if name not in slots:
         return tag("th", escape(name), scope="col")
     swatch = tag("i", class_=f"swatch s{slots[name]}")
-    return tag("th", swatch + escape(name).replace("_", "_<wbr>"), scope="col")
+    return tag("th", swatch + escape(name).replace("_", "_<wbr>").replace("=", "=<wbr>"), scope="col")
 
 
 def _cells(
