@@ -222,12 +222,16 @@ def _note_splits(found: Found, rows: Mapping[str, Any], stamps: Sequence[str]) -
 
 
 def _note_copies(found: Found, files: Sequence[Path]) -> None:
-    """Files with the same content may stand in training and in the test set."""
+    """Files with the same content may stand in training and in the test set, or in two classes."""
     seen: dict[bytes, list[Path]] = {}
     for file in files:
         seen.setdefault(hashlib.sha256(file.read_bytes()).digest(), []).append(file)
-    for same in (group for group in seen.values() if len(group) > 1):
-        found.warnings.append(f"the same content in {_some(same)}")
+    same = [group for group in seen.values() if len(group) > 1]
+    torn = [group for group in same if len({file.parent for file in group}) > 1]
+    for groups, what in ((torn, "in several classes"), (same, "each")):
+        if groups:
+            count = f"{len(groups)} group{'s' * (len(groups) > 1)} of files with the same content {what}"
+            found.warnings.append(f"{count}, e.g. {_some(groups[0])}")
 
 
 def _texts(path: Path) -> Found:
