@@ -5,7 +5,7 @@ import pytest
 from tests.test_experiments import EXPERIMENTS, specs, swept
 
 LAP = sorted(path.stem for path in (EXPERIMENTS / "lap").glob("*.yaml"))
-CELLS = {"synthetic": 3, "tiles": 6, "bccd": 3, "imagenette": 7, "imagenet": 3}
+CELLS = {"synthetic": 4, "tiles": 8, "bccd": 3, "imagenette": 7, "imagenet": 3, "cifar": 5}
 
 
 @pytest.mark.parametrize("name", LAP)
@@ -19,6 +19,9 @@ def test_header_and_cells(name):
 
 
 def test_the_synthetic_experiment_has_markers_that_mostly_tell_the_class():
-    cell = specs("lap/synthetic")[0]
+    clean, *marked = specs("lap/synthetic")
+    assert not clean.decoy.on
+    assert [cell.methods["lap"].loss.black for cell in (clean, *marked)] == [0, 0, 0.5, 0.5]  # type: ignore[attr-defined]
+    cell = marked[0]
     assert (cell.decoy.on, cell.decoy.p, cell.decoy.code, cell.decoy.size) == (True, 0.95, "hue", 8)
     assert cell.method == "lap"

@@ -7,6 +7,7 @@ from torch import nn
 
 from xfeedback.models.lap import LAP, returned_maps, sites, softmax_pool, weighted_pool, window_weights
 from xfeedback.models.lap_options import PoolOptions
+from xfeedback.models.rows import RowOptions, build_pool
 from xfeedback.models.window import Window
 
 WINDOWS = [
@@ -276,3 +277,10 @@ def test_maps_are_returned_inside_the_block_alone():
 def test_options_that_cannot_work_are_refused(options, said):
     with pytest.raises(ValueError, match=said):
         PoolOptions(**options)
+
+
+@pytest.mark.parametrize(("cap", "width"), [(None, 128), (32, 32), (500, 128)])
+def test_a_cap_makes_lip_small_too(cap, width):
+    assert layer(3, window=WINDOWS[0], **LIP, scorer_hidden_cap=cap).scorer[0].out_channels == width
+    row = build_pool("lip", "stem", 3, WINDOWS[0], RowOptions(pool=PoolOptions(scorer_hidden_cap=cap)), 4)
+    assert row.scorer[0].out_channels == width

@@ -65,7 +65,8 @@ def build_pool(  # noqa: PLR0917
         return LAP(channels, SOFTPOOL, window=window)
     if row == "lip":
         overlapping = Window(kernel=3, stride=2, padding=1)
-        return LAP(channels, LIP, window=overlapping if kind in ("stride", "shortcut") else window)
+        form = replace(LIP, scorer_hidden_cap=options.pool.scorer_hidden_cap)
+        return LAP(channels, form, window=overlapping if kind in ("stride", "shortcut") else window)
     if window is not None and options.window == "2x2":
         window = replace(window, kernel=2, stride=2, padding=0, ceil_mode=True)
     return LAP(channels, options.pool, concepts=options.n_concepts(n_classes), window=window)

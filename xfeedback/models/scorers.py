@@ -5,6 +5,9 @@ from torch import Tensor, nn
 
 from xfeedback.models.lap_options import PoolOptions
 
+LIP_WIDTH = 128
+"""Hidden channels of LIP's scorer."""
+
 
 class Activation(nn.Module):
     """Bound the scores: ``scale`` times sigmoid, softplus or the identity."""
@@ -23,8 +26,8 @@ class Activation(nn.Module):
 def build_scorer(channels: int, concepts: int, options: PoolOptions) -> nn.Sequential | None:
     """Return g with its activation, ``(B, C, H, W)`` to scores ``(B, K, H, W)``; equation (1). None: X is the score.
 
-    Hidden channels are max(1, C / 4) (``scorer_hidden_cap`` limits them). ``lip`` is the logit module of local
-    importance-based pooling (Gao et al. 2019) with its last convolution at zero: it starts as average pooling.
+    Hidden channels are max(1, C / 4), of ``lip`` 128 (``scorer_hidden_cap`` limits them). ``lip`` is the logit module
+    of local importance-based pooling (Gao et al. 2019) with its last convolution at zero: it starts as average pooling.
 
     Args:
         channels: C.
@@ -39,13 +42,13 @@ def build_scorer(channels: int, concepts: int, options: PoolOptions) -> nn.Seque
     if options.scorer == "1x1":
         return nn.Sequential(nn.Conv2d(channels, concepts, 1), end)
     if options.scorer == "lip":
-        return nn.Sequential(*_lip(channels, concepts), end)
+        return nn.Sequential(*_lip(channels, concepts, min(LIP_WIDTH, options.scorer_hidden_cap or LIP_WIDTH)), end)
     kernel = int(options.scorer[0])
     first = nn.Conv2d(channels, hidden, kernel, padding=kernel // 2, bias=False)
     return nn.Sequential(first, nn.BatchNorm2d(hidden), nn.ReLU(), nn.Conv2d(hidden, concepts, 1), end)
 
 
-def _lip(channels: int, concepts: int, width: int = 128) -> list[nn.Module]:
+def _lip(channels: int, concepts: int, width: int) -> list[nn.Module]:
     last = nn.Conv2d(width, concepts, 1, bias=False)
     nn.init.zeros_(last.weight)
     return [
