@@ -10,7 +10,7 @@ from xfeedback.commands.parser import Parser, program
 from xfeedback.errors import UserError
 
 if TYPE_CHECKING:
-    from xfeedback.commands.inspected import Found
+    from xfeedback.commands.found import Found
     from xfeedback.data.task import Task
 
 ABOUT = """\
