@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -190,12 +191,12 @@ class RunSpec:
             del values["dataset"][key]
         return values
 
-    @property
+    @cached_property
     def cell(self) -> str:
         """Hash of the identity without the seed: runs that differ in the seed alone share it."""
         return _hash({key: value for key, value in self.identity().items() if key != "seed"})
 
-    @property
+    @cached_property
     def run(self) -> str:
         """The run folder's name: readable parts and the identity's hash."""
         return f"{self.label}-{self.model.name}-{self.method}-s{self.seed}-{_hash(self.identity())}"

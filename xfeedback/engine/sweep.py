@@ -88,13 +88,14 @@ def enqueue(plan: Plan, *, fail_fast: bool = False) -> list[Path]:
     Raises:
         UserError: they can't be written.
     """
-    stop = plan.queue / "failed" if fail_fast else None
+    folder = plan.queue
+    stop = folder / "failed" if fail_fast else None
     try:
         if stop is not None:
             stop.unlink(missing_ok=True)
-        return [queue.put(queue.Queued(spec=spec, stop=stop), plan.queue) for spec in plan.pending]
+        return [queue.put(queue.Queued(spec=spec, stop=stop), folder) for spec in plan.pending]
     except OSError as error:
-        raise unwritable(plan.queue, error) from error
+        raise unwritable(folder, error) from error
 
 
 def run(plan: Plan, launch: Launch, *, one_by_one: bool = False, fail_fast: bool = False) -> Exception | None:
