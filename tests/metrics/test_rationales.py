@@ -8,6 +8,7 @@ import torch
 from sklearn.metrics import auc, f1_score, precision_recall_curve
 
 from xfeedback.data.text import SEPARATOR, UNKNOWN
+from xfeedback.explain.tokens import of_documents
 from xfeedback.metrics.rationales import BINS, aopc, auprc, token_f1, top
 
 LENGTHS = (20, 13, 7, 3, 1)
@@ -119,3 +120,18 @@ def test_deleting_equals_a_sorted_loop():
             suff = probability(places) - probability(order[:count])
             assert float(found.comprehensiveness[row, level]) == pytest.approx(comp, abs=1e-12)
             assert float(found.sufficiency[row, level]) == pytest.approx(suff, abs=1e-12)
+
+
+def test_the_question_of_a_pair_stays_where_documents_alone_are_ranked():
+    """FEVER's rule by hand: question 3, documents 5 and 6 (the highest score is the question's)."""
+    ids = torch.tensor([[3, SEPARATOR, 5, 6, SEPARATOR, 4, 0], [3, 5, 6, 0, 0, 0, 0]])
+    ranked = of_documents(ids)
+    assert ranked.tolist()[0][:6] == [False, True, True, True, True, True]
+    assert ranked[1].all()
+    scores = torch.tensor([[9.0, 0.0, 0.8, 0.1, 0.0, 0.2, 0.0], [9.0, 0.8, 0.1, 0.0, 0.0, 0.0, 0.0]])
+    found = aopc(bag, ids, scores, torch.tensor([1, 1]), [0.1], ranked=ranked)
+    fixed = float(2 * WEIGHTS[SEPARATOR] + WEIGHTS[3])  # the question and the separators
+    whole = sigmoid(fixed + 1.1 + 0.3 - 0.7)
+    assert found.comprehensiveness[0].item() == pytest.approx(whole - sigmoid(fixed + 0.3 - 0.7), abs=1e-12)
+    assert found.sufficiency[0].item() == pytest.approx(whole - sigmoid(fixed + 1.1), abs=1e-12)
+    assert found.comprehensiveness[1].item() == pytest.approx(sigmoid(3.4) - sigmoid(1.4), abs=1e-12)

@@ -15,7 +15,7 @@ from xfeedback.data.task import Task
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.explain.scored import WITH_BACKGROUND, Explained
-from xfeedback.explain.tokens import real
+from xfeedback.explain.tokens import of_documents, real
 from xfeedback.metrics.faithfulness import area, blurred, removal_ranks, removed_count
 from xfeedback.metrics.rationales import aopc
 from xfeedback.metrics.relevance import SHARES, relevance_areas, scaled, weighted_precision_recall
@@ -125,7 +125,7 @@ class Removal:
     ) -> None:
         self.explained, self.batch, self.target, self.number = explained, batch, target, number
         self.x = explained.entered(batch.x)
-        self.fill = _fill(self.x, explained, config)
+        self.fill, self.aopc_ranks = _fill(self.x, explained, config), config.aopc_ranks
         shape = explained.reduced(self.x).shape
         valid = real(batch.x) if explained.kind == "text" else batch.valid
         if valid is not None and valid.ndim < len(shape):
@@ -143,7 +143,8 @@ class Removal:
         if measure == "road":
             return self._road(maps)
         if measure == "aopc":
-            return aopc(self.explained.network, self.batch.x, maps, self.target)._asdict()
+            ranked = of_documents(self.batch.x) if self.aopc_ranks == "document" else None
+            return aopc(self.explained.network, self.batch.x, maps, self.target, ranked=ranked)._asdict()
         x, fill = self.x, self.fill
         if measure == "accuracy_drop":
             return {"drop": self._hits(torch.where(m, fill, x) for m in self._masks(maps, TENTHS))}

@@ -109,6 +109,8 @@ class EvaluationConfig:
         channels: magnitudes before or after the mean over the channels; the gradient and SmoothGrad always before.
         diff_random: what AUP and AUR of series are compared with: independent noise, or an explainer's maps with
             their features permuted.
+        aopc_ranks: which tokens comprehensiveness and sufficiency rank: ``all``, as for e-SNLI, or those after the first
+            separator, as for FEVER; the question then stays in both.
         diversity: measure margins, filters, activations and relevance too; see :mod:`xfeedback.engine.diversity`.
         diversity_samples: on how many test samples at most.
     """
@@ -139,6 +141,7 @@ class EvaluationConfig:
     background: Literal["train", "uniform"] = "train"
     channels: Literal["abs_then_mean", "mean_then_abs"] = "abs_then_mean"
     diff_random: Literal["iid", "feature_permuted"] = "iid"
+    aopc_ranks: Literal["all", "document"] = "all"
     diversity: bool = False
     diversity_samples: int = 500
 

@@ -19,6 +19,16 @@ def real(ids: Tensor) -> Tensor:
     return (ids != PADDING) & (ids != SEPARATOR)
 
 
+def of_documents(ids: Tensor) -> Tensor:
+    """Return which tokens stand after the first separator, in texts without one all, bool ``(B, L)``.
+
+    Args:
+        ids: ``(B, L)``, as ``query [SEP] document``.
+    """
+    separators = (ids == SEPARATOR).cumsum(1)
+    return (separators > 0) | (separators[:, -1:] == 0)
+
+
 def previous_kept(ids: Tensor, masked: Tensor) -> Tensor:
     """Replace each masked token by the nearest earlier kept one of its segment, else by the nearest later one.
 

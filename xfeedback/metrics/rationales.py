@@ -79,7 +79,13 @@ def auprc(scores: Tensor, rationale: Tensor, valid: Tensor) -> Tensor:
 
 @torch.no_grad()
 def aopc(
-    network: Callable[[Tensor], Tensor], ids: Tensor, scores: Tensor, target: Tensor, bins: Sequence[float] = BINS
+    network: Callable[[Tensor], Tensor],
+    ids: Tensor,
+    scores: Tensor,
+    target: Tensor,
+    bins: Sequence[float] = BINS,
+    *,
+    ranked: Tensor | None = None,
 ) -> Aopc:
     """Return comprehensiveness and sufficiency: p_c(x) - p_c(x without r_t) and p_c(x) - p_c(r_t alone).
 
@@ -91,12 +97,13 @@ def aopc(
         scores: relevance of the tokens ``(B, L)``.
         target: c, as ERASER has it the class predicted on the full text, ``(B,)``.
         bins: the shares t.
+        ranked: the tokens that may be chosen, bool ``(B, L)``; others, as the question of a pair, stay. None: all.
     """
 
     def probability(x: Tensor) -> Tensor:
         return network(x).double().softmax(1).gather(1, target[:, None])[:, 0]
 
-    whole, valid = probability(ids), real(ids)
+    whole, valid = probability(ids), real(ids) if ranked is None else real(ids) & ranked
     falls: tuple[list[Tensor], list[Tensor]] = [], []
     for share in bins:
         chosen = top(scores, valid, share)
