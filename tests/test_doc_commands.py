@@ -91,7 +91,7 @@ def check_own(words: list[str]) -> None:
     from xfeedback import commands as own
 
     assert words[0] in own.NAMES
-    if "..." in words:
+    if "..." in words or len(words) == 1:  # named, not typed
         return
 
     def stop(self: argparse.ArgumentParser, *given: object, **options: object) -> None:

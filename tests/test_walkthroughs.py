@@ -47,7 +47,7 @@ SAYS = {
     "laptop_to_slurm": ("4 cells (2 rows), 4 to run", "2 finished before, 2 to run", "outputs/report/comparison.html"),
     "lightning_script": ("train/saliency_guided/kl", "['xbl', 'saliency_guided']"),
     "new_method": ("conf/method/smooth_gradient.yaml", "[100%]", "done smooth_gradient"),
-    "own_images": ("right where the mark says nothing", "image_folder, gapnet"),
+    "own_images": ("300 of 300 (100 %)", "right where the mark says nothing", "image_folder, gapnet"),
 }
 """What must be among what each page's commands print."""
 
