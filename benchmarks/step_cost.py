@@ -61,7 +61,9 @@ def mnist_ratio(options: dict[str, Any]) -> float:
     x = torch.randn(512, 1, 28, 28, generator=numbers)
     batch = Batch(x=x, y=torch.randint(10, (512,), generator=numbers), index=torch.arange(512))
     module = methods.module_class("saliency_guided")(
-        _mnist_network(spec), feedback=methods.feedback_class("saliency_guided")(spec.methods["saliency_guided"])
+        _mnist_network(spec),
+        feedback=methods.feedback_class("saliency_guided")(spec.methods["saliency_guided"]),
+        example=torch.zeros(1, 1, 28, 28),
     )
     return step_ratio(module, [batch], pairs=12, seconds=60, clock=time.process_time)
 
