@@ -55,7 +55,7 @@ def test_the_table_names_the_failed_cells_with_their_reason(sweep):
     assert "failed: the loss is not finite at epoch 0" in " ".join(table.split())
     with (comparison / "comparison.csv").open() as file:
         rows = list(csv.DictReader(file))
-    expected = "dataset,model,method,metric,mean,sd,ci_low,ci_high,n_seeds,published,verdict"
+    expected = "dataset,model,method,metric,mean,sd,ci_low,ci_high,n_seeds,published,verdict,boot_low,boot_high"
     assert ",".join(rows[0]) == expected
     assert {row["dataset"] for row in rows} == {"decoy_digits"}
     assert any("failed: the loss is not finite" in row["verdict"] for row in rows)
