@@ -59,7 +59,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
 
 @cache
 def _packaged() -> tuple[NDArray[np.float64], NDArray[np.int_]]:
-    """Pixels ``(N, 64)`` of 0 to 16 and labels; parsing them takes a third of a second, and a sweep asks for each run."""
+    """Pixels ``(N, 64)`` of 0 to 16 and labels; parsing takes a third of a second, and each run asks."""
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
