@@ -8,7 +8,10 @@ from tests.cli.command import environment, run
 @pytest.mark.parametrize(
     ("options", "shows"),
     [
-        (["--help"], ["method: ", "saliency_guided", "dataset: audio_folder, ", "python run.py method=xbl dataset=cifar"]),
+        (
+            ["--help"],
+            ["method: ", "saliency_guided", "dataset: audio_folder, ", "python run.py method=xbl dataset=cifar"],
+        ),
         (["--cfg", "job"], ["method:\n  plain:", "max_epochs: 30", "name: digits"]),
     ],
 )

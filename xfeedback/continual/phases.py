@@ -61,8 +61,8 @@ class Phases:
     Args:
         config: how training is cut.
         task: the data.
-        select_on: ``test`` or ``next_slice``: each phase gets one more validation set, called ``audit``: the test set, or the
-            next slice of the pool, the test set in the last phase. Anything else: none.
+        select_on: ``test`` or ``next_slice``: each phase gets one more validation set, called ``audit``: the test set,
+            or the next slice of the pool, the test set in the last phase. Anything else: none.
 
     Attributes:
         config: how training is cut.

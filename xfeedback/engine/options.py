@@ -109,8 +109,8 @@ class EvaluationConfig:
         channels: magnitudes before or after the mean over the channels; the gradient and SmoothGrad always before.
         diff_random: what AUP and AUR of series are compared with: independent noise, or an explainer's maps with
             their features permuted.
-        aopc_ranks: which tokens comprehensiveness and sufficiency rank: ``all``, as for e-SNLI, or those after the first
-            separator, as for FEVER; the question then stays in both.
+        aopc_ranks: which tokens comprehensiveness and sufficiency rank: ``all``, as for e-SNLI, or those after the
+            first separator, as for FEVER; the question then stays in both.
         diversity: measure margins, filters, activations and relevance too; see :mod:`xfeedback.engine.diversity`.
         diversity_samples: on how many test samples at most.
     """
