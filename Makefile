@@ -40,7 +40,7 @@ ledger: $(STAMP) ## the papers' numbers with ours beside: make ledger RUNS="fold
 	$(BIN)/python -m xfeedback.report.ledger $(RUNS)
 
 test: lint ## lint, types and all tests that take seconds
-	$(PYTEST) -n 2 -m "not slow and not gpu and not slurm" $(ARGS)
+	$(PYTEST) -n 2 --dist worksteal -m "not slow and not gpu and not slurm" $(ARGS)
 
 test-slow: $(STAMP) ## tests that take over a minute
 	$(PYTEST) -m "slow and not gpu" $(ARGS)

@@ -35,6 +35,8 @@ def test_a_run_leaves_these_files_and_no_other(done):
         ".lock",
         "checkpoints",
         "config.yaml",
+        "confusion.json",
+        "confusion.png",
         "explanations.npz",
         "explanations.png",
         "inputs.json",

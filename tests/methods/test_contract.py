@@ -190,7 +190,8 @@ def test_combines_with_another_method_on_one_clean_forward(name, kind):
     forwards_alone, _ = tiny.passes(tiny.module(tiny.feedback(name), kind=kind))
     forwards_other, _ = tiny.passes(tiny.module(tiny.feedback(partner(name)), kind=kind))
     forwards_both, _ = tiny.passes(tiny.module(own, other, kind=kind))
-    assert forwards_both <= forwards_alone + forwards_other - 1
+    less_to_share = int(own.changes_network)  # the changed network has BatchNorm
+    assert forwards_both <= forwards_alone + forwards_other - 1 + less_to_share
     trained = tiny.trained(tiny.module(tiny.feedback(name), tiny.feedback(partner(name)), kind=kind))
     assert all(torch.isfinite(p).all() for p in trained.parameters())
 

@@ -11,14 +11,16 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from xfeedback.data import cache
 from xfeedback.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGES = ("jpg", "jpeg", "png", "webp")
 MOST_OPEN = 16
@@ -131,7 +133,7 @@ class Reader:
         self.__init__()
 
 
-def in_lanes(rows: Tensor, shard: NDArray, batch_size: int, lanes: int, turns: int) -> Tensor:
+def in_lanes(rows: "Tensor", shard: NDArray, batch_size: int, lanes: int, turns: int) -> "Tensor":
     """Return an epoch's order in which a batch reads from ``lanes`` places of the shards at once.
 
     The images of a shard stay together, in the drawn order among themselves, shards in the order in which the draw
@@ -150,9 +152,12 @@ def in_lanes(rows: Tensor, shard: NDArray, batch_size: int, lanes: int, turns: i
     Returns:
         ``(N,)``, a permutation of ``rows``.
 
+    >>> import torch
     >>> in_lanes(torch.arange(8), np.array([0, 0, 0, 0, 1, 1, 1, 1]), 4, 2, 1)
     tensor([0, 4, 1, 5, 2, 6, 3, 7])
     """
+    import torch
+
     own = torch.from_numpy(shard)[rows]
     first = torch.full((int(own.max()) + 1,), len(rows)).scatter_reduce(0, own, torch.arange(len(rows)), "amin")
     series = rows[first[own].argsort(stable=True)]

@@ -13,7 +13,7 @@ from xfeedback.explain.lap_maps import flowed, recorded
 from xfeedback.explain.outputs import explained_output
 from xfeedback.explain.scored import SLOW, Explained
 from xfeedback.metrics import half_height_iou, mass_inside, pointing
-from xfeedback.metrics.pointing import best_iou, confidence_change, on_coarse_grid, pointing_near, rank_correlation
+from xfeedback.metrics.pointing_game import best_iou, confidence_change, on_coarse_grid, pointing_near, rank_correlation
 from xfeedback.metrics.rationales import auprc
 from xfeedback.models.lap import only_cells, sites
 from xfeedback.seeding import derive, generator

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import jaccard_score
 
 from xfeedback.metrics.localisation import pointing
-from xfeedback.metrics.pointing import best_iou, confidence_change, on_coarse_grid, pointing_near, rank_correlation
+from xfeedback.metrics.pointing_game import best_iou, confidence_change, on_coarse_grid, pointing_near, rank_correlation
 
 draws = torch.Generator().manual_seed(0)
 MAPS = torch.rand(6, 9, 7, generator=draws, dtype=torch.float64)
