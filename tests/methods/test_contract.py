@@ -188,10 +188,10 @@ def test_combines_with_another_method_on_one_clean_forward(name, kind):
     for key, value in terms_alone.items():
         assert torch.equal(terms_both[key], value), key
     forwards_alone, _ = tiny.passes(tiny.module(tiny.feedback(name), kind=kind))
-    forwards_other, _ = tiny.passes(tiny.module(tiny.feedback(partner(name)), kind=kind))
+    others = "noisy" if own.changes_network else kind  # a changed network has BatchNorm, behind which nothing is shared
+    forwards_other, _ = tiny.passes(tiny.module(tiny.feedback(partner(name)), kind=others))
     forwards_both, _ = tiny.passes(tiny.module(own, other, kind=kind))
-    less_to_share = int(own.changes_network)  # the changed network has BatchNorm
-    assert forwards_both <= forwards_alone + forwards_other - 1 + less_to_share
+    assert forwards_both <= forwards_alone + forwards_other - 1
     trained = tiny.trained(tiny.module(tiny.feedback(name), tiny.feedback(partner(name)), kind=kind))
     assert all(torch.isfinite(p).all() for p in trained.parameters())
 
