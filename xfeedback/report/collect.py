@@ -33,6 +33,7 @@ class Run:
         matrices: of incremental training, accuracy on each test after each phase, as in ``result.json``; else empty.
         reliability: bins of confidence, as in ``result.json``; else empty.
         reason: why it failed, or None.
+        seconds: how long it took, evaluation included; None unless done.
         stamps: what makes the numbers special, e.g. ``subset``.
         provenance: content of ``provenance.json``, empty when there is none.
     """
@@ -49,6 +50,7 @@ class Run:
     matrices: Mapping[str, Any] = field(default_factory=dict)
     reliability: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    seconds: float | None = None
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     resumed: bool = False
@@ -176,6 +178,7 @@ def _read(folder: Path, warnings: list[str]) -> Run | None:
         matrices=found if isinstance(found := record.get("matrices"), Mapping) else {},
         reliability=found if isinstance(found := record.get("reliability"), Mapping) else {},
         reason=reason,
+        seconds=float(found) if status == "done" and isinstance(found := record.get("seconds"), int | float) else None,
         stamps=_texts(stamps),
         notes=_texts(record.get("notes") or ()),
         resumed=bool(record.get("resumed", False)),

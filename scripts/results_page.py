@@ -1,0 +1,175 @@
+"""Write what run folders measured into a page of ``docs/results``: ``python scripts/results_page.py PAGE RUNS ...``.
+
+The page keeps its prose: only what stands between ``<!-- measured -->`` and ``<!-- end -->`` is replaced, so a figure
+can always be made again from the folders. With ``--block NAME`` it is ``<!-- measured NAME -->``, for several blocks.
+"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean, median
+
+from xfeedback.errors import UserError
+from xfeedback.files import write_text
+from xfeedback.report.collect import Run, collect
+from xfeedback.report.metrics import describe
+from xfeedback.report.phases import mean_matrix
+from xfeedback.report.rows import Group, Row, build
+from xfeedback.report.stats import Summary, holm, paired_difference
+from xfeedback.report.tables import headline_metrics
+from xfeedback.report.words import escape_markdown, mean_text, probability, problems, some, span
+
+NOTE = (
+    "Mean ± half the width of its 95 % Student interval over the seeds; differences are paired by seed, p after Holm."
+)
+
+
+def block(group: Group, *, metrics: Sequence[str] = (), against: str = "", matrices: bool = False) -> str:
+    """Return the measured part of a page as Markdown: facts, the table, differences, matrices of phases.
+
+    Args:
+        group: rows of one data set and model.
+        metrics: the columns; empty: those of the terminal's table.
+        against: label of the row that the others' first metric is compared with; empty: the baseline.
+        matrices: add accuracy on each phase's test after each phase.
+
+    Raises:
+        UserError: no row has such a label or metric.
+    """
+    shown = list(metrics) or headline_metrics(group)
+    if missing := [name for name in shown if name not in group.metrics]:
+        raise UserError(f"no run has {', '.join(missing)}. There are: {', '.join(group.metrics)}.")
+    base = _row(group, against)
+    heads = [f"{describe(name).title} {describe(name).unit}".strip() for name in shown]
+    found = {row.label: paired_difference(row.values.get(shown[0], {}), base.values[shown[0]]) for row in group.rows}
+    found = {label: difference for label, difference in found.items() if difference and label != base.label}
+    judged = holm({label: d.p_value for label, d in found.items() if d.p_value is not None})
+    heads += [f"{heads[0]}: minus {base.label}", "p"] if found else []
+    lines = [["row", *heads], ["---", *["---:"] * len(heads)]]
+    for row in group.rows:
+        cells = [mean_text(row.summaries[m], describe(m)) if m in row.summaries else "-" for m in shown]
+        lines.append([row.label, *cells, *(_difference(row, found, judged, shown[0]) if found else [])])
+    parts = [_facts(group), "", *_table(lines), "", NOTE]
+    parts += [text for row in group.rows for text in _matrix(row)] if matrices else []
+    return "\n".join(parts)
+
+
+def replaced(page: str, text: str, name: str = "") -> str:
+    """Return ``page`` with its measured block replaced, or with one added at its end."""
+    start = f"<!-- measured{f' {name}' if name else ''} -->"
+    whole = f"{start}\n{text}\n<!-- end -->"
+    pattern = re.compile(re.escape(start) + r".*?<!-- end -->", re.DOTALL)
+    return pattern.sub(lambda _: whole, page) if pattern.search(page) else f"{page.rstrip()}\n\n{whole}\n"
+
+
+def _row(group: Group, label: str) -> Row:
+    if not label:
+        return group.baseline or group.rows[0]
+    for row in group.rows:
+        if row.label == label:
+            return row
+    raise UserError(f"no row is called '{label}'. There are: {', '.join(row.label for row in group.rows)}.")
+
+
+def _difference(row: Row, found: Mapping[str, Summary], judged: Mapping[str, float], metric: str) -> list[str]:
+    if row.label not in found:
+        return ["", ""]
+    p = judged.get(row.label)
+    return [span(found[row.label], describe(metric).digits), "" if p is None else probability(p)]
+
+
+def _facts(group: Group) -> str:
+    runs = [run for row in group.rows for run in row.done]
+    seconds = [run.seconds for run in runs if run.seconds is not None]
+    took = f"{min(seconds):.0f} to {max(seconds):.0f} s, median {median(seconds):.0f} s" if seconds else "not recorded"
+    facts = {
+        "command": _joined(f"`{' '.join(run.provenance['command'])}`" for run in runs if run.provenance.get("command")),
+        "commit": _joined(_commit(run) for run in runs),
+        "machine": _joined(_machine(run) for run in runs),
+        "a run took": f"{took} ({len(runs)} runs)",
+        "data": _joined(f"{run.dataset}, fingerprint `{_fingerprint(run)}`" for run in runs),
+        "seeds": _joined(str(run.seed) for run in sorted(runs, key=lambda run: run.seed)),
+        "stamps": ", ".join(group.stamps) or "none",
+    }
+    missing = [f"{row.label}: {line}" for row in group.rows for line in problems(row)]
+    facts |= {"missing": escape_markdown("; ".join(missing))} if missing else {}
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
+
+
+def _matrix(row: Row) -> list[str]:
+    matrix = mean_matrix(row.done, "accuracy")
+    if not matrix:
+        return []
+    heads = ["after phase", *(f"test {number}" for number in range(1, len(matrix[0]) + 1))]
+    values = [[str(phase), *(f"{value:.1f}" for value in values)] for phase, values in enumerate(matrix)]
+    forgotten = fmean(v for run in row.done if (v := run.metrics.get("continual/forgetting")) is not None)
+    table = _table([heads, ["---:"] * len(heads), *values])
+    return ["", f"**{escape_markdown(row.label)}**, forgetting {forgotten:.1f}", "", *table]
+
+
+def _table(lines: Sequence[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(texts)} |" for texts in [[escape_markdown(t) for t in lines[0]], *lines[1:]]]
+
+
+def _joined(texts: Iterable[str], most: int = 12) -> str:
+    return some(list(dict.fromkeys(texts)), most) or "unknown"
+
+
+def _commit(run: Run) -> str:
+    git = run.provenance.get("git") or {}
+    return f"{str(git.get('commit') or 'unknown')[:7]}{' + changes' if git.get('dirty') else ''}"
+
+
+def _machine(run: Run) -> str:
+    machine = run.provenance.get("machine") or {}
+    versions = run.provenance.get("versions") or {}
+    device = machine.get("gpu") or f"no GPU, {machine.get('cpus')} cores"
+    return f"{device}, threads of a run: {machine.get('threads')}, torch {versions.get('torch')}"
+
+
+def _fingerprint(run: Run) -> str:
+    return str((run.provenance.get("data") or {}).get("fingerprint") or "unknown")[:12]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Rewrite the page's block; returns the exit code (2 for a mistake in the request)."""
+    parser = argparse.ArgumentParser(description="Write what run folders measured into a page.")
+    parser.add_argument("page", type=Path)
+    parser.add_argument("runs", nargs="+", help="run folders, folders that hold some, or glob patterns")
+    parser.add_argument("--block", default="", help="name of the block, where a page has several")
+    parser.add_argument("--metrics", default="", help="columns, separated by commas")
+    parser.add_argument("--against", default="", help="label of the row to compare with")
+    parser.add_argument("--name", action="append", default=[], metavar="LABEL=SHOWN", help="a better name for a row")
+    parser.add_argument("--dataset", default="", help="of several data sets, the one to show")
+    parser.add_argument("--matrices", action="store_true", help="add accuracy after each phase")
+    asked = parser.parse_args(arguments)
+    try:
+        groups = [g for g in build(collect(asked.runs).runs).groups if asked.dataset in ("", g.dataset)]
+        if len(groups) != 1:
+            raise UserError(f"{len(groups)} data sets and models; choose one with --dataset or by the run folders.")
+        group = _renamed(groups[0], {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)})
+        metrics = [name for name in asked.metrics.split(",") if name]
+        text = block(group, metrics=metrics, against=asked.against, matrices=asked.matrices)
+        before = asked.page.read_text() if asked.page.exists() else f"# {asked.page.stem.replace('_', ' ')}\n"
+        write_text(asked.page, replaced(before, text, asked.block))
+    except (UserError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(asked.page)
+    return 0
+
+
+def _renamed(group: Group, names: Mapping[str, str]) -> Group:
+    unknown = [label for label in names if label not in {row.label for row in group.rows}]
+    if unknown:
+        raise UserError(f"no row is called {unknown}. There are: {', '.join(row.label for row in group.rows)}.")
+    order = [*names, *(row.label for row in group.rows if row.label not in names)]
+    rows = sorted(group.rows, key=lambda row: order.index(row.label))
+    return replace(group, rows=tuple(replace(row, label=names.get(row.label, row.label)) for row in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
