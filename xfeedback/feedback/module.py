@@ -125,12 +125,9 @@ class FeedbackModule(LightningModule):
             active: the feedbacks that act.
             position: where the step stands, ending in epoch and number; keys its noise.
         """
-        epoch, device = int(position[-2]) if len(position) > 1 else 0, batch.y.device
-        for feedback in active:
-            batch = feedback.change(batch, epoch, lambda what: generator(device, self.seed, what, *position))
         step = Step(
             self.network,
-            batch,
+            self.changed(batch, active, position),
             seed=self.seed,
             position=position,
             layers=sorted({layer for f in active for layer in f.layers}),
@@ -138,14 +135,25 @@ class FeedbackModule(LightningModule):
         )
         return step, self._terms(step, active)
 
+    def changed(self, batch: Batch, active: Sequence[Feedback], position: Sequence[str | int]) -> Batch:
+        """Return what the feedbacks make of a batch before the clean pass; arguments as in :meth:`loss_terms`."""
+        epoch, device = int(position[-2]) if len(position) > 1 else 0, batch.y.device
+        for feedback in active:
+            batch = feedback.change(batch, epoch, lambda what: generator(device, self.seed, what, *position))
+        return batch
+
     def _terms(self, step: Step, active: Sequence[Feedback]) -> dict[str, Tensor]:
         losses = step.losses
         for feedback in active:
             if (weights := feedback.sample_weights(step)) is not None:
                 losses = losses * weights
             if (view := feedback.view(step)) is not None:
-                step.views[feedback.name] = self._run(step, feedback.name, view)
-        terms = {"ce": losses.mean()}
+                step.views[feedback.name] = self.run_view(step, feedback.name, view)
+        return {"ce": losses.mean()} | self.penalties(step, active)
+
+    def penalties(self, step: Step, active: Sequence[Feedback]) -> dict[str, Tensor]:
+        """Return the terms that the feedbacks add to the cross-entropy, by name, once all views have run."""
+        terms: dict[str, Tensor] = {}
         for feedback in active:
             own = {f"{feedback.name}/{name}": widened(term) for name, term in feedback.penalty(step).items()}
             for name, term in own.items():
@@ -154,7 +162,8 @@ class FeedbackModule(LightningModule):
             terms |= own
         return terms
 
-    def _run(self, step: Step, name: str, view: View) -> Tensor:
+    def run_view(self, step: Step, name: str, view: View) -> Tensor:
+        """Run a feedback's view and return its logits ``(B, N)``."""
         known = {layer: step.features[layer] for layer in view.recalls}
         with recalled(step.network, known), altered(step.network, view.changes):
             return step.forward(

@@ -98,16 +98,22 @@ class Step:
             shared_noise: repeat the dropout masks of the clean pass.
             update_statistics: let normalisation layers move their running statistics.
         """
-        reseed(x.device, self._noise_seed() if shared_noise else self._noise_seed(name))
+        self._begin_noise(*(() if shared_noise else (name,)))
         with nullcontext() if update_statistics else resting_statistics(self.network):
             return self.network(x)
 
     def repeat_noise(self) -> None:
         """Set the global generator as it stood before the clean pass, for a pass that repeats its dropout masks."""
-        reseed(self.x.device, self._noise_seed())
+        self._begin_noise()
 
-    def _noise_seed(self, *view: str) -> int:
-        return derive(self._seed, "noise", *self._position, *view)
+    def _begin_noise(self, *view: str) -> None:
+        """Set the generator that layers draw from for the clean pass, or for a view of its own noise."""
+        reseed(self.x.device, noise_seed(self._seed, self._position, *view))
+
+
+def noise_seed(seed: int, position: Sequence[str | int], *view: str) -> int:
+    """Return what keys the noise of the clean pass of a step, or of a view."""
+    return derive(seed, "noise", *position, *view)
 
 
 def _input(network: nn.Module, x: Tensor, *, gradient: bool) -> Tensor:
