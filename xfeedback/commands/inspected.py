@@ -126,8 +126,8 @@ def _audio_folder(path: Path) -> Found:
     keys = [f"{clip.parent.name}/{clip.stem}" for clip in clips]
     y = np.array([words.index(clip.parent.name) for clip in clips])
     with found.noting():
-        how = {"inside": "", "endings": (".wav",), "what": "clips"}
-        _note_splits(found, *lists.splits(path, keys, y, audio_folder.Config().split_seed, **how))
+        seed = audio_folder.Config().split_seed
+        _note_splits(found, *lists.splits(path, keys, y, seed, inside="", endings=(".wav",), what="clips"))
     if seconds:
         found.facts["rates"] = f"{', '.join(map(str, sorted(rates)))} samples a second"
         found.facts["lengths"] = f"{min(seconds):.2f} to {max(seconds):.2f} s (dataset.seconds=1.0 cuts and pads)"

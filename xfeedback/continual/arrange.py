@@ -3,10 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.continual.options import PhasesConfig
 from xfeedback.data.source import SPLIT_SEED, Part, Source, stratified
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError
 
 
@@ -52,7 +52,7 @@ def set_aside(part: Part, share: float) -> tuple[Part, Part]:
     return part.take(np.flatnonzero(~chosen)), part.take(np.flatnonzero(chosen))
 
 
-def _groups(group: NDArray, share: float) -> NDArray:
+def _groups(group: Ints, share: float) -> Ints:
     """Groups in a drawn order until they hold ``share`` of the samples."""
     names, counts = np.unique(group, return_counts=True)
     order = np.random.default_rng(SPLIT_SEED).permutation(len(names))

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeedback.continual.options import PhasesConfig
 from xfeedback.data.pictures import Pictures
 from xfeedback.data.source import stratified
 from xfeedback.data.task import Split
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError
 from xfeedback.seeding import derive
 
@@ -72,7 +72,7 @@ def class_chunks(n_classes: int, config: PhasesConfig) -> list[list[int]]:
     return [sorted(chunk.tolist()) for chunk in chunks]
 
 
-def portions(y: NDArray, config: PhasesConfig) -> list[NDArray]:
+def portions(y: Ints, config: PhasesConfig) -> list[Ints]:
     """Return the rows of the base phase and of each further one: stratified, disjoint, every row once.
 
     Args:
@@ -100,7 +100,7 @@ def _portion_sizes(n: int, config: PhasesConfig) -> list[int]:
     return [base, *(after - before for before, after in pairwise(ends))]
 
 
-def slices(n: int, config: PhasesConfig) -> list[NDArray]:
+def slices(n: int, config: PhasesConfig) -> list[Ints]:
     """Return the rows of each slice of the pool, consecutive in its order.
 
     ``equal`` gives every slice n // N rows and leaves the remainder out; ``cut165`` cuts at 16.5, 33, ..., 82.5 and
@@ -123,5 +123,5 @@ def slices(n: int, config: PhasesConfig) -> list[NDArray]:
     return found
 
 
-def _order(n: int, config: PhasesConfig) -> NDArray:
+def _order(n: int, config: PhasesConfig) -> Ints:
     return np.arange(n) if config.order == "list" else np.random.default_rng(config.order_seed).permutation(n)

@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data.options import AnnotationConfig
 from xfeedback.data.source import Part, Source
+from xfeedback.dtypes import Array, Bools
 from xfeedback.errors import UserError
 
 
@@ -27,7 +27,7 @@ def resolve(config: AnnotationConfig, decoys: bool, default: str) -> str:
     return default if decoys or default == "own" else "none"
 
 
-def box(side: int, height: int, width: int) -> NDArray:
+def box(side: int, height: int, width: int) -> Bools:
     """Return a mask ``(H, W)`` bool of the centred box of ``side`` pixels.
 
     Raises:
@@ -41,12 +41,12 @@ def box(side: int, height: int, width: int) -> NDArray:
     return mask
 
 
-def foreground(part: Part) -> NDArray:
+def foreground(part: Part) -> Bools:
     """Return the pixels above 0 in any channel, ``(N, H, W)`` bool."""
     return np.any(part.x > 0, axis=1)
 
 
-def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
+def read_masks(path: Path, source: Source) -> dict[str, Bools]:
     """Read the masks of the official training and test set, each ``(M, ...)`` bool, M above every index.
 
     Raises:
@@ -66,7 +66,7 @@ def read_masks(path: Path, source: Source) -> dict[str, NDArray]:
     return {name: array != 0 for name, array in masks.items()}
 
 
-def _fit(path: Path, name: str, array: NDArray, parts: list[Part]) -> None:
+def _fit(path: Path, name: str, array: Array, parts: list[Part]) -> None:
     needed, x = 1 + max(int(p.index.max()) for p in parts), parts[0].x
     shape = x.shape[2:] if x.ndim == 4 else x.shape[1:]
     if array.dtype.kind not in "bui" or array.shape[1:] != shape or len(array) < needed:
@@ -76,7 +76,7 @@ def _fit(path: Path, name: str, array: NDArray, parts: list[Part]) -> None:
         )
 
 
-def masks_of(kind: str, split: str, part: Part, file: Mapping[str, NDArray]) -> tuple[NDArray | None, NDArray | None]:
+def masks_of(kind: str, split: str, part: Part, file: Mapping[str, Bools]) -> tuple[Bools | None, Bools | None]:
     """Return (mask per image or None, whether each image is annotated or None) for one split."""
     if kind == "none":
         return None, None

@@ -8,8 +8,8 @@ from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xfeedback.dtypes import Array, Bools, Ints
 from xfeedback.errors import UserError, suggest
 
 SPLITS = ("train", "val", "test")
@@ -27,7 +27,7 @@ class Arrays:
         class_names: one per class.
     """
 
-    parts: Mapping[str, Mapping[str, NDArray]]
+    parts: Mapping[str, Mapping[str, Array]]
     class_names: tuple[str, ...]
 
 
@@ -62,12 +62,12 @@ def annotates(file: str | None) -> bool:
     return any(name.split("_")[0] in ("mask", "wrong") for name in _opened(path, _names))
 
 
-def raw_labels(values: NDArray) -> list[str]:
+def raw_labels(values: Array) -> list[str]:
     """Return labels as texts, ``1`` and not ``1.0`` for whole numbers."""
     return [str(value) for value in values.tolist()]
 
 
-def _raw(path: Path) -> dict[str, NDArray]:
+def _raw(path: Path) -> dict[str, Array]:
     found = _opened(path, _numpy)
     if not isinstance(found, dict) or not found:
         raise UserError(f"{path} holds a {type(found).__name__}, not arrays by name: {FORM}")
@@ -108,18 +108,18 @@ def _torch(path: Path) -> Any:
     return {name: value.numpy() if isinstance(value, torch.Tensor) else value for name, value in found.items()}
 
 
-def _plain(path: Path, name: str, value: Any) -> NDArray:
+def _plain(path: Path, name: str, value: Any) -> Array:
     array = np.asarray(value)
     if array.dtype.kind not in "biufU":
         raise UserError(f"{path}: '{name}' is {array.dtype}; expected numbers, or texts for labels")
     return array
 
 
-def _grouped(path: Path, found: Mapping[str, NDArray]) -> dict[str, dict[str, NDArray]]:
+def _grouped(path: Path, found: Mapping[str, Array]) -> dict[str, dict[str, Array]]:
     fields = ("x", "y", "mask", "wrong", "annotated")
     known = {f"{field}_{split}": (split, field) for split in SPLITS for field in fields}
     known |= {field: ("all", field) for field in fields}
-    grouped: dict[str, dict[str, NDArray]] = {}
+    grouped: dict[str, dict[str, Array]] = {}
     for name, array in found.items():
         if name not in known:
             raise UserError(f"{path}: '{name}' is not understood.{suggest(name, known)} A file holds {FORM}.")
@@ -136,7 +136,7 @@ def _grouped(path: Path, found: Mapping[str, NDArray]) -> dict[str, dict[str, ND
     return grouped
 
 
-def _refuse_misfits(path: Path, split: str, part: Mapping[str, NDArray]) -> None:
+def _refuse_misfits(path: Path, split: str, part: Mapping[str, Array]) -> None:
     count = len(part["x"]) if part["x"].ndim else 0
     ending = "" if split == "all" else f"_{split}"
     if count == 0:
@@ -155,11 +155,11 @@ def _refuse_misfits(path: Path, split: str, part: Mapping[str, NDArray]) -> None
         raise UserError(f"{path}: 'x{ending}' has infinite values, the first in sample {_first(part['x'], np.isinf)}")
 
 
-def _first(x: NDArray, test: Any) -> int:
+def _first(x: Array, test: Any) -> int:
     return int(test(x).reshape(len(x), -1).any(1).argmax())
 
 
-def _classes(path: Path, y: NDArray, classes: NDArray | None) -> tuple[tuple[str, ...], dict[Any, int]]:
+def _classes(path: Path, y: Array, classes: Array | None) -> tuple[tuple[str, ...], dict[Any, int]]:
     """Names of the classes, and the number of each label."""
     labels = np.unique(y).tolist()
     if classes is not None:
@@ -172,14 +172,14 @@ def _classes(path: Path, y: NDArray, classes: NDArray | None) -> tuple[tuple[str
     return tuple(map(str, labels)), {label: at for at, label in enumerate(labels)}
 
 
-def _numbers(path: Path, split: str, y: NDArray, known: Mapping[Any, int]) -> NDArray:
+def _numbers(path: Path, split: str, y: Array, known: Mapping[Any, int]) -> Ints:
     strange = sorted(set(y.tolist()) - known.keys())
     if strange:
         raise UserError(f"{path}: the {split} samples have the label '{strange[0]}', which no training sample has")
     return np.array([known[label] for label in y.tolist()], dtype=np.int64)
 
 
-def regions(path: Path, part: Mapping[str, NDArray], shape: Sequence[int]) -> dict[str, NDArray]:
+def regions(path: Path, part: Mapping[str, Array], shape: Sequence[int]) -> dict[str, Bools]:
     """Return ``mask``, ``wrong`` and ``annotated`` of a split, as :class:`~xfeedback.data.source.Part` takes them.
 
     Where only wrong evidence is known, all else is right. A sample without any counts as not annotated, unless
@@ -193,7 +193,7 @@ def regions(path: Path, part: Mapping[str, NDArray], shape: Sequence[int]) -> di
     Raises:
         UserError: one has another shape or is not of whole numbers.
     """
-    found: dict[str, NDArray] = {}
+    found: dict[str, Bools] = {}
     for name in ("mask", "wrong"):
         if name in part:
             array = part[name]

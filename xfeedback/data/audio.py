@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import cache, folders
 from xfeedback.data.options import DatasetConfig
+from xfeedback.dtypes import Array, Floats, Ints
 from xfeedback.errors import UserError
 
 FULL_SCALE = 32_768
@@ -95,7 +95,7 @@ class AudioConfig(DatasetConfig):
         return round(self.seconds * self.sample_rate)
 
 
-def read_wav(path: Path, rate: int, stereo: Literal["mean", "refuse"] = "mean") -> NDArray:
+def read_wav(path: Path, rate: int, stereo: Literal["mean", "refuse"] = "mean") -> Ints:
     """Return a WAV file as 16-bit samples ``(T,)`` at ``rate``.
 
     Samples of other than 16 bits are rounded to 16. A file of another rate is resampled by torchaudio's
@@ -142,19 +142,19 @@ def _refuse_cut_short(path: Path) -> None:
         raise folders.damaged(path, f"{size} bytes where its header promises {promised + 8}")
 
 
-def _resampled(samples: NDArray, found: int, wanted: int) -> NDArray:
+def _resampled(samples: Floats, found: int, wanted: int) -> Floats:
     import torch
     from torchaudio import functional
 
     return functional.resample(torch.from_numpy(samples), found, wanted).numpy()
 
 
-def fit(samples: NDArray, length: int) -> NDArray:
+def fit(samples: Ints, length: int) -> Ints:
     """Return the first ``length`` of some samples ``(T,)``, with zeros at the end where there are fewer."""
     return np.pad(samples[:length], (0, max(0, length - len(samples))))
 
 
-def decoded(config: AudioConfig, files: Sequence[Path], store: str, folder: Path, what: str) -> tuple[NDArray, str]:
+def decoded(config: AudioConfig, files: Sequence[Path], store: str, folder: Path, what: str) -> tuple[Ints, str]:
     """Return clips ``(N, samples)`` int16 and their fingerprint, from the cache or, the first time, from the files.
 
     Args:
@@ -170,7 +170,7 @@ def decoded(config: AudioConfig, files: Sequence[Path], store: str, folder: Path
     length = config.samples
     name = cache.key(files, [path.name for path in files], config.sample_rate, length, config.stereo)
 
-    def decode() -> dict[str, NDArray]:
+    def decode() -> dict[str, Array]:
         clips = np.empty((len(files), length), dtype=np.int16)
         for row, path in enumerate(cache.progress(files, len(files), what)):
             clips[row] = fit(read_wav(path, config.sample_rate, config.stereo), length)

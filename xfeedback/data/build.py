@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from xfeedback.data import annotation, controls, decoy
 from xfeedback.data.decoy import DecoyConfig, task_name
@@ -14,6 +13,7 @@ from xfeedback.data.options import AnnotationConfig, DatasetConfig
 from xfeedback.data.pictures import Pictures
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.data.task import Split, Task
+from xfeedback.dtypes import Bools
 from xfeedback.errors import UserError
 from xfeedback.kinds import WORDS
 from xfeedback.seeding import derive
@@ -112,7 +112,7 @@ def _refuse_what_needs_pixels(config: DatasetConfig, decoys: DecoyConfig, mask: 
             )
 
 
-def _frame(config: AnnotationConfig, source: Source, decoys: DecoyConfig) -> NDArray:
+def _frame(config: AnnotationConfig, source: Source, decoys: DecoyConfig) -> Bools:
     height, width = source.train.x.shape[2:]
     own = source.center_box["hue" if decoys.code == "hue" else "gray"]
     return annotation.box(config.center_box or own, height, width)
@@ -173,7 +173,7 @@ def _decoy_tables(source: Source, decoys: DecoyConfig) -> tuple[torch.Tensor, to
 
 def _split(
     part: Part,
-    masks: tuple[NDArray | None, NDArray | None],
+    masks: tuple[Bools | None, Bools | None],
     painted: decoy.Painted | None,
 ) -> Split:
     mask, annotated = masks
@@ -192,7 +192,7 @@ def _split(
 
 
 def _as_told(
-    config: AnnotationConfig, seed: int, true: Split, frame: NDArray | None, patches: torch.Tensor | None
+    config: AnnotationConfig, seed: int, true: Split, frame: Bools | None, patches: torch.Tensor | None
 ) -> Split:
     """Return the training set with the annotations that training is told; see :mod:`xfeedback.data.controls`.
 

@@ -8,17 +8,16 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import TypeVar
 
-from numpy.typing import NDArray
-
 from xfeedback import files
 from xfeedback.data.source import fingerprint
+from xfeedback.dtypes import Array
 from xfeedback.errors import UserError
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def arrays(path: Path, make: Callable[[], dict[str, NDArray]]) -> tuple[dict[str, NDArray], str]:
+def arrays(path: Path, make: Callable[[], dict[str, Array]]) -> tuple[dict[str, Array], str]:
     """Return arrays by name and their fingerprint, from ``path`` or, when it is missing or damaged, from ``make``.
 
     Raises:
@@ -49,7 +48,7 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
     yield from track(items, f"decoding {what} (once)", total=total, console=Console(stderr=True))
 
 
-def _write(path: Path, made: dict[str, NDArray], digest: str) -> None:
+def _write(path: Path, made: dict[str, Array], digest: str) -> None:
     import torch
 
     buffer = io.BytesIO()
@@ -63,7 +62,7 @@ def _write(path: Path, made: dict[str, NDArray], digest: str) -> None:
         ) from error
 
 
-def _read(path: Path) -> tuple[dict[str, NDArray], str] | None:
+def _read(path: Path) -> tuple[dict[str, Array], str] | None:
     """Return (arrays, fingerprint), or None with a warning when the file is damaged."""
     import torch
 

@@ -8,12 +8,12 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data import cache, folders
 from xfeedback.data.cifar_batches import BATCH, CLASSES, OFFICIAL, TRAIN_MD5
 from xfeedback.data.options import Places
 from xfeedback.data.source import Part
+from xfeedback.dtypes import Bools, Bytes, Ints
 
 FOLDER = "CIFAR10-jpeg"
 ARCHIVE, INDEX = "cifar10_jpg.tar.xz", "index.csv"
@@ -45,7 +45,7 @@ def read(folder: Path, store: Path, declared: tuple[tuple[int, ...], ...]) -> tu
     return everything.take(np.flatnonzero(~test)), everything.take(np.flatnonzero(test)), digest
 
 
-def _read_index(path: Path, content: bytes) -> tuple[list[str], NDArray, NDArray, NDArray]:
+def _read_index(path: Path, content: bytes) -> tuple[list[str], Bools, Ints, Ints]:
     """Return (file names, whether each is a test image, official position, label), training first, official order."""
     try:
         rows = list(csv.DictReader(io.StringIO(content.decode())))
@@ -70,7 +70,7 @@ def _read_index(path: Path, content: bytes) -> tuple[list[str], NDArray, NDArray
     return list(names), np.array(test), np.array(index, dtype=np.int64), np.array(y, dtype=np.int64)
 
 
-def _decode(path: Path, archive: bytes, names: list[str]) -> NDArray:
+def _decode(path: Path, archive: bytes, names: list[str]) -> Bytes:
     """Return the images of ``names``, ``(N, 3, 32, 32)`` uint8, with a progress bar."""
     rows = {name: row for row, name in enumerate(names)}
     x = np.empty((len(names), 3, 32, 32), dtype=np.uint8)
@@ -88,7 +88,7 @@ def _decode(path: Path, archive: bytes, names: list[str]) -> NDArray:
     return x
 
 
-def _image(path: Path, name: str, content: bytes) -> NDArray:
+def _image(path: Path, name: str, content: bytes) -> Bytes:
     from PIL import Image, UnidentifiedImageError
 
     try:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data.regions import Region, boxes, check_size
+from xfeedback.dtypes import Bools
 from xfeedback.errors import UserError, unknown
 
 
@@ -93,7 +93,7 @@ def region(entry: Mapping[str, Any], where: str, stated: tuple[int, int] | None 
         left, top, width, height = (float(value) for value in entry["bbox"])
         return boxes([(left, top, left + width, top + height)], where, stated)
 
-    def filled(height: int, width: int) -> NDArray:
+    def filled(height: int, width: int) -> Bools:
         check_size(where, stated, height, width)
         if isinstance(outline, Mapping):
             return run_lengths(outline, where, (height, width))
@@ -102,7 +102,7 @@ def region(entry: Mapping[str, Any], where: str, stated: tuple[int, int] | None 
     return filled
 
 
-def polygons(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> NDArray:
+def polygons(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> Bools:
     """Return the pixels inside any of some outlines, bool ``(height, width)``; parts outside the picture are cut off.
 
     Args:
@@ -119,7 +119,7 @@ def polygons(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> NDAr
     return np.array(mask)
 
 
-def run_lengths(encoded: Mapping[str, Any], where: str, size: tuple[int, int]) -> NDArray:
+def run_lengths(encoded: Mapping[str, Any], where: str, size: tuple[int, int]) -> Bools:
     """Return the mask of run lengths down the columns, background first, plain or compressed to text.
 
     Raises:

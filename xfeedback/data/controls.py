@@ -8,17 +8,17 @@ from math import gcd
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data.options import AnnotationConfig
+from xfeedback.dtypes import Bools, Ints
 
 FRACTION, PARTNER, OFFSET, CELLS = 11, 12, 13, 14
 """Purposes in the keys of the random generators, apart from the split ids of decoys."""
 
 
 def told(
-    config: AnnotationConfig, seed: int, *, y: NDArray, index: NDArray, annotated: NDArray, masks: list[NDArray]
-) -> tuple[list[NDArray], NDArray]:
+    config: AnnotationConfig, seed: int, *, y: Ints, index: Ints, annotated: Bools, masks: list[Bools]
+) -> tuple[list[Bools], Bools]:
     """Return what training is told: the masks, each ``(N, H, W)``, and which images count ``(N,)``.
 
     Args:
@@ -42,7 +42,7 @@ def told(
     return masks, annotated
 
 
-def thinned(annotated: NDArray, index: NDArray, fraction: float, seed: int) -> NDArray:
+def thinned(annotated: Bools, index: Ints, fraction: float, seed: int) -> Bools:
     """Keep a share of the annotations, at least one; a smaller share is part of a larger one.
 
     Args:
@@ -61,7 +61,7 @@ def thinned(annotated: NDArray, index: NDArray, fraction: float, seed: int) -> N
     return result
 
 
-def noisy(mask: NDArray, noise: Literal["none", "box", "half", "wrong"]) -> NDArray:
+def noisy(mask: Bools, noise: Literal["none", "box", "half", "wrong"]) -> Bools:
     """Return coarser or wrong masks.
 
     ``box``: the bounding box. ``half``: the first half of the mask's pixels in reading order (rounded up). ``wrong``:
@@ -79,13 +79,13 @@ def noisy(mask: NDArray, noise: Literal["none", "box", "half", "wrong"]) -> NDAr
     return mask
 
 
-def _span(line: NDArray) -> NDArray:
+def _span(line: Bools) -> Bools:
     """Everything from the first to the last True of each row of ``(N, n)``."""
     reached = np.logical_or.accumulate
     return reached(line, 1) & reached(line[:, ::-1], 1)[:, ::-1]
 
 
-def partners(groups: NDArray, annotated: NDArray, seed: int) -> NDArray:
+def partners(groups: Ints, annotated: Bools, seed: int) -> Ints:
     """Return whose annotation each image gets, ``(N,)``: another annotated image's of the same group.
 
     All annotations are used once, and no image keeps its own unless it is the only one of its group.
@@ -103,7 +103,7 @@ def partners(groups: NDArray, annotated: NDArray, seed: int) -> NDArray:
     return result
 
 
-def shifted(mask: NDArray, index: NDArray, cell: int, seed: int) -> NDArray:
+def shifted(mask: Bools, index: Ints, cell: int, seed: int) -> Bools:
     """Move each mask round the edges by a random number of whole cells, all offsets alike.
 
     The area stays the same, on the grid of cells too, and each cell is covered equally often. Where ``cell`` does not
@@ -125,7 +125,7 @@ def shifted(mask: NDArray, index: NDArray, cell: int, seed: int) -> NDArray:
     return mask[np.arange(len(mask))[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
-def cells_permuted(mask: NDArray, index: NDArray, cell: int, seed: int) -> NDArray:
+def cells_permuted(mask: Bools, index: Ints, cell: int, seed: int) -> Bools:
     """Bring each mask to the grid, where a cell touched by the mask belongs to it, and permute its cells.
 
     Args:

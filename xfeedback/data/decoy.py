@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig
 from xfeedback.data.source import Part
+from xfeedback.dtypes import Bools, Floats, Ints
 
 SPLIT_IDS = {"train": 0, "val": 1, "test": 2, "pool": 3}
 """The ``split_id`` in the key of each image's draws."""
@@ -103,13 +103,13 @@ class Draws:
         t: uniform on [0, 1).
     """
 
-    corner: NDArray
-    u: NDArray
-    o: NDArray
-    t: NDArray
+    corner: Ints
+    u: Ints
+    o: Ints
+    t: Floats
 
 
-def draw(seed: int, split: str, index: NDArray, n_classes: int) -> Draws:
+def draw(seed: int, split: str, index: Ints, n_classes: int) -> Draws:
     """Draw for each image from its own generator, keyed by (seed, split, position in the official set)."""
     split_id = SPLIT_IDS[split]
     integers = np.empty((len(index), 4), dtype=np.int64)
@@ -123,7 +123,7 @@ def draw(seed: int, split: str, index: NDArray, n_classes: int) -> Draws:
     return Draws(corner=2 * r + s, u=u, o=o, t=t)
 
 
-def shown(view: View, y: NDArray, draws: Draws, n_classes: int, p: float) -> NDArray:
+def shown(view: View, y: Ints, draws: Draws, n_classes: int, p: float) -> Ints:
     """Return which class's code each image's patch shows in a view, ``(N,)`` int64."""
     if view == "random":
         return draws.u
@@ -143,8 +143,8 @@ class Painted:
         shown: by view, which row of :func:`codes` it has, each ``(N,)`` int64; ``clean`` has none.
     """
 
-    corner: NDArray
-    shown: Mapping[str, NDArray]
+    corner: Ints
+    shown: Mapping[str, Ints]
 
 
 def plan(config: DecoyConfig, seed: int, split: str, part: Part, n_classes: int) -> Painted:
@@ -158,7 +158,7 @@ def plan(config: DecoyConfig, seed: int, split: str, part: Part, n_classes: int)
     return Painted(corner=draws.corner, shown=colours)
 
 
-def drawn_colours(seed: int, split: str, index: NDArray) -> NDArray:
+def drawn_colours(seed: int, split: str, index: Ints) -> Ints:
     """Return which row of ``codes("released", ...)`` each image's patch has in every view, ``(N,)`` int64.
 
     Red and blue are uniform integers, from a generator of their own beside that of :func:`draw`.
@@ -169,7 +169,7 @@ def drawn_colours(seed: int, split: str, index: NDArray) -> NDArray:
     return np.array([count * red + blue for red, blue in levels], dtype=np.int64)
 
 
-def codes(code: Code, n_classes: int, channels: int) -> NDArray:
+def codes(code: Code, n_classes: int, channels: int) -> Floats:
     """Return the colour of each class in [0, 1], ``(n_classes, channels)`` float32; of ``released`` all there are.
 
     Raises:
@@ -187,7 +187,7 @@ def codes(code: Code, n_classes: int, channels: int) -> NDArray:
     return np.array([colorsys.hsv_to_rgb(i / n_classes, 1, 1) for i in k], dtype=np.float32)
 
 
-def patches(size: int, height: int, width: int, *, both_ends: bool = False) -> NDArray:
+def patches(size: int, height: int, width: int, *, both_ends: bool = False) -> Bools:
     """Return the four patches as masks ``(4, H, W)`` bool, in the order of :attr:`Draws.corner`.
 
     ``both_ends``: rectangles from pixel 0 or side - ``size`` to that pixel + ``size``, both included, cut at the edge.

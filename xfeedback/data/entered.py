@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeedback.data import folders, images
@@ -183,6 +182,6 @@ def _texts(name: str, dataset: TextConfig, inputs: Inputs) -> Iterator[Sample]:
         found = [name]
     for text in found:
         cut = dataset.cut(text)[: inputs.in_shape[0]]
-        ids = cast(NDArray, encode([cut], [()], inputs.vocabulary, inputs.in_shape[0])["x"])
+        ids = encode([cut], [()], inputs.vocabulary, inputs.in_shape[0])["x"]
         x = torch.from_numpy(ids[0])
         yield Sample(name=text, x=x, valid=x != 0)

@@ -6,10 +6,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data.audio import FULL_SCALE, AudioConfig, FeatureConfig
 from xfeedback.data.source import Part, Source, fingerprint
+from xfeedback.dtypes import Bools, Floats, Ints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +62,7 @@ def transform(config: FeatureConfig, rate: int) -> "Callable[[Tensor], Tensor]":
     return lambda waves: torch.log(bands(waves) + FLOOR)
 
 
-def features(clips: NDArray, config: FeatureConfig, rate: int) -> NDArray:
+def features(clips: Ints, config: FeatureConfig, rate: int) -> Floats:
     """Return the features of clips ``(N, T)`` int16 as ``(N, 1, F, T')`` float32, not yet scaled."""
     import torch
 
@@ -79,7 +79,7 @@ def features(clips: NDArray, config: FeatureConfig, rate: int) -> NDArray:
     return made
 
 
-def scale_by_clip(x: NDArray) -> int:
+def scale_by_clip(x: Floats) -> int:
     """Bring each of ``(N, 1, F, T)`` to [0, 1] in place: (x - min) / (max - min); a constant one becomes 0.
 
     Returns:
@@ -92,7 +92,7 @@ def scale_by_clip(x: NDArray) -> int:
     return int((spread == 0).sum())
 
 
-def scale_by(x: NDArray, low: float, high: float) -> None:
+def scale_by(x: Floats, low: float, high: float) -> None:
     """Bring values to [0, 1] in place: ``low`` to 0, ``high`` to 1, values beyond cut off."""
     x -= low
     x /= (high - low) or 1.0
@@ -111,11 +111,11 @@ class Clips:
         mask: right evidence ``(N, F, T')`` bool, or None.
     """
 
-    waves: NDArray
-    y: NDArray
-    index: NDArray
-    group: NDArray | None = None
-    mask: NDArray | None = None
+    waves: Ints
+    y: Ints
+    index: Ints
+    group: Ints | None = None
+    mask: Bools | None = None
 
 
 def source(
@@ -162,7 +162,7 @@ def source(
     )
 
 
-def _part(x: NDArray, clips: Clips) -> Part:
+def _part(x: Floats, clips: Clips) -> Part:
     return Part(
         x=x,
         y=clips.y.astype(np.int64),
@@ -173,7 +173,7 @@ def _part(x: NDArray, clips: Clips) -> Part:
     )
 
 
-def moments(x: NDArray) -> tuple[float, float]:
+def moments(x: Floats) -> tuple[float, float]:
     """Return mean and standard deviation of all values, rounded to four places, the latter at least 0.0001."""
     total = square = 0.0
     for start in range(0, len(x), BATCH):

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import folders
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.source import Source, fingerprint, split_off, whole
+from xfeedback.dtypes import Bytes
 from xfeedback.errors import UserError
 
 FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
@@ -116,9 +116,9 @@ def _fetch(into: Path, spec: IdxSet) -> Path:
     return Path(getattr(datasets, spec.folder)(into, download=True).raw_folder)
 
 
-def _read_files(folder: Path, spec: IdxSet) -> tuple[list[NDArray], bool, list[UserError]]:
+def _read_files(folder: Path, spec: IdxSet) -> tuple[list[Bytes], bool, list[UserError]]:
     """Return the four arrays, whether one came from an unpacked file, and the checksums that differ."""
-    arrays: list[NDArray] = []
+    arrays: list[Bytes] = []
     unpacked, damage = False, []
     for name, md5 in zip(FILES, spec.md5, strict=True):
         packed = folder / f"{name}.gz"
@@ -145,7 +145,7 @@ def _unpack(path: Path, content: bytes) -> bytes:
         raise folders.damaged(path, error) from error
 
 
-def parse(path: Path, content: bytes, dimensions: int) -> NDArray:
+def parse(path: Path, content: bytes, dimensions: int) -> Bytes:
     """Return the array of an unpacked IDX file of bytes.
 
     Raises:
@@ -160,7 +160,7 @@ def parse(path: Path, content: bytes, dimensions: int) -> NDArray:
     return np.frombuffer(content, dtype=np.uint8, offset=header).reshape(shape).copy()
 
 
-def _match(path: Path, images: NDArray, labels: NDArray, class_names: Sequence[str]) -> None:
+def _match(path: Path, images: Bytes, labels: Bytes, class_names: Sequence[str]) -> None:
     if len(images) != len(labels):
         raise folders.damaged(path, f"{len(labels)} labels for {len(images)} images")
     if len(labels) == 0 or int(labels.max()) >= len(class_names) or images.shape[1:] != (28, 28):

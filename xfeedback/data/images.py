@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import cache
 from xfeedback.data.options import DatasetConfig
 from xfeedback.data.regions import Region
 from xfeedback.data.source import Part, Source, stratified
+from xfeedback.dtypes import Array, Bools, Bytes, Ints
 from xfeedback.errors import UserError
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -82,7 +82,7 @@ def decoded(items: Sequence[Item], size: int, store: Path, what: str) -> tuple[P
     return Part(index=np.arange(len(items)), **{name: array for name, array in arrays.items() if array.size}), digest
 
 
-def _decode(items: Sequence[Item], size: int, what: str) -> dict[str, NDArray]:
+def _decode(items: Sequence[Item], size: int, what: str) -> dict[str, Array]:
     picture_of.cache_clear()
     count = len(items)
     x = np.empty((count, 3, size, size), dtype=np.uint8)
@@ -128,7 +128,7 @@ def picture_of(path: Path) -> Any:
         raise UserError(f"cannot read the image {path}: {error}.") from error
 
 
-def resized(picture: Any, size: int, height: int | None = None) -> NDArray:
+def resized(picture: Any, size: int, height: int | None = None) -> Bytes:
     """Return a PIL image as ``(3, height, size)`` uint8, or ``(1, ...)`` when grey; bilinear, smoothed before.
 
     Args:
@@ -142,7 +142,7 @@ def resized(picture: Any, size: int, height: int | None = None) -> NDArray:
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def touched(mask: NDArray, size: int) -> NDArray:
+def touched(mask: Bools, size: int) -> Bools:
     """Bring a mask ``(H, W)`` to ``(size, size)``: a pixel that the mask touches belongs to it, so none is lost."""
     if not mask.any():
         return np.zeros((size, size), dtype=bool)
@@ -155,7 +155,7 @@ def touched(mask: NDArray, size: int) -> NDArray:
     return mask
 
 
-def _cropped(mask: NDArray, crop: tuple[int, int, int, int] | None) -> NDArray:
+def _cropped(mask: Bools, crop: tuple[int, int, int, int] | None) -> Bools:
     if crop is None:
         return mask
     left, top, right, bottom = crop
@@ -165,7 +165,7 @@ def _cropped(mask: NDArray, crop: tuple[int, int, int, int] | None) -> NDArray:
 def source(
     config: ImagesConfig,
     everything: Part,
-    rows: Mapping[str, NDArray],
+    rows: Mapping[str, Ints],
     *,
     fingerprint: str,
     class_names: Sequence[str],
@@ -205,7 +205,7 @@ def source(
     )
 
 
-def channel_statistics(x: NDArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def channel_statistics(x: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel of ``(N, C, H, W)`` uint8 images, in [0, 1] and rounded."""
     levels = np.arange(256) / 255
     shares = [np.bincount(channel.ravel(), minlength=256) / channel.size for channel in x.swapaxes(0, 1)]
@@ -214,7 +214,7 @@ def channel_statistics(x: NDArray) -> tuple[tuple[float, ...], tuple[float, ...]
     return tuple(round(m, 4) for m in means), tuple(max(round(s, 4), 1e-4) for s in spread)
 
 
-def drawn_splits(y: NDArray, seed: int) -> dict[str, NDArray]:
+def drawn_splits(y: Ints, seed: int) -> dict[str, Ints]:
     """Return a stratified split, 60 % to train, 20 % to validate, 20 % to test: rows by name."""
     fifth = round(0.2 * len(y))
     test = stratified(y, fifth, seed)

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data import images
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError, suggest
 
 FOLDER = "splits"
@@ -14,8 +14,8 @@ FOLDER = "splits"
 
 
 def splits(
-    folder: Path, keys: Sequence[str], y: NDArray, seed: int, *, inside: str, endings: Sequence[str], what: str
-) -> tuple[dict[str, NDArray], tuple[str, ...]]:
+    folder: Path, keys: Sequence[str], y: Ints, seed: int, *, inside: str, endings: Sequence[str], what: str
+) -> tuple[dict[str, Ints], tuple[str, ...]]:
     """Return rows by split, and a stamp when files stand in none; without lists 60/20/20 by class.
 
     Args:
@@ -35,7 +35,7 @@ def splits(
         return images.drawn_splits(y, seed), ()
     row_of = {key: row for row, key in enumerate(keys)}
     taken: dict[int, str] = {}
-    rows: dict[str, NDArray] = {}
+    rows: dict[str, Ints] = {}
     for name, path in lists.items():
         if not path.exists() and name == "val":
             continue

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from xfeedback.dtypes import Ints
+
 if TYPE_CHECKING:
     from xfeedback.data.shards import Reader
 
@@ -69,13 +71,13 @@ class Pictures:
     """
 
     root: Path
-    files: NDArray
+    files: NDArray[np.bytes_]
     box_root: Path
-    boxes: NDArray
+    boxes: NDArray[np.bytes_]
     recipe: Recipe
     replaced: set[str] = field(default_factory=set)
     shards: Shards | None = None
-    places: NDArray | None = None
+    places: Ints | None = None
 
     @property
     def shape(self) -> tuple[int, int, int, int]:

@@ -10,11 +10,11 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from numpy.typing import NDArray
 
+from xfeedback.dtypes import Bools, Bytes
 from xfeedback.errors import UserError
 
-Region = Callable[[int, int], NDArray]
+Region = Callable[[int, int], Bools]
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom edge in pixels, counted from 0; the right and bottom edges are outside."""
 
@@ -31,7 +31,7 @@ def png(path: Path, picture: Path, *, grey: bool = False) -> Region:
         grey: always cut at 128, as for masks that are known to be grey.
     """
 
-    def region(height: int, width: int) -> NDArray:
+    def region(height: int, width: int) -> Bools:
         values = read_levels(path)
         if values.shape != (height, width):
             raise UserError(
@@ -43,7 +43,7 @@ def png(path: Path, picture: Path, *, grey: bool = False) -> Region:
     return region
 
 
-def binary(values: NDArray, path: Path) -> NDArray:
+def binary(values: Bytes, path: Path) -> Bools:
     """Return which pixels of a mask are object, bool.
 
     At most two levels: all but the lower one, or all but 0. More levels, up to 128 or above: a grey mask with soft
@@ -63,7 +63,7 @@ def binary(values: NDArray, path: Path) -> NDArray:
     return values >= HALF
 
 
-def read_levels(path: Path) -> NDArray:
+def read_levels(path: Path) -> Bytes:
     """Return the levels of a mask or label map, ``(H, W)`` uint8: grey values, or the numbers of a palette's colours.
 
     Raises:
@@ -90,7 +90,7 @@ def boxes(found: Sequence[Box], where: str, stated: tuple[int, int] | None = Non
         stated: (height, width) of the picture according to that file.
     """
 
-    def region(height: int, width: int) -> NDArray:
+    def region(height: int, width: int) -> Bools:
         check_size(where, stated, height, width)
         mask = np.zeros((height, width), dtype=bool)
         for box in found:
@@ -123,7 +123,7 @@ def union(regions: Iterable[Region]) -> Region:
     """Return what lies in any of the regions."""
     parts = list(regions)
 
-    def region(height: int, width: int) -> NDArray:
+    def region(height: int, width: int) -> Bools:
         mask = np.zeros((height, width), dtype=bool)
         for part in parts:
             mask |= part(height, width)

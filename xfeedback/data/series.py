@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.source import Part, Source, fingerprint, stratified
+from xfeedback.dtypes import Bools, Floats
 from xfeedback.errors import UserError, suggest
 from xfeedback.kinds import Kind
 
@@ -81,7 +81,7 @@ class Series:
         where: the file and its line, for messages.
     """
 
-    values: NDArray
+    values: Floats
     label: str
     where: str
 
@@ -155,7 +155,7 @@ def _order(label: str) -> tuple[int, float, str]:
         return 1, 0.0, label
 
 
-def filled(item: Series, config: SeriesConfig) -> tuple[NDArray, bool]:
+def filled(item: Series, config: SeriesConfig) -> tuple[Floats, bool]:
     """Return a series ``(T, F)`` up to its last value, without gaps, and whether it had some.
 
     Raises:
@@ -178,7 +178,7 @@ def filled(item: Series, config: SeriesConfig) -> tuple[NDArray, bool]:
     return np.stack([np.interp(steps, steps[there], line[there]) for line, there in pairs], axis=1), gaps
 
 
-def _equal(series: Sequence[NDArray], config: SeriesConfig) -> tuple[NDArray, NDArray | None]:
+def _equal(series: Sequence[Floats], config: SeriesConfig) -> tuple[Floats, Bools | None]:
     """Return series as one array ``(N, T, F)`` float32, and which steps are real ``(N, T)``, None for all."""
     widths = {values.shape[1] for values in series}
     if len(widths) > 1:
@@ -198,7 +198,7 @@ def _equal(series: Sequence[NDArray], config: SeriesConfig) -> tuple[NDArray, ND
     return x, None if valid.all() else valid
 
 
-def stretched(values: NDArray, length: int) -> NDArray:
+def stretched(values: Floats, length: int) -> Floats:
     """Linear interpolation of ``(T, F)`` to ``(length, F)``; first and last step stay."""
     at, steps = np.linspace(0, len(values) - 1, length), np.arange(len(values))
     return np.stack([np.interp(at, steps, line) for line in values.T], axis=1)
@@ -216,7 +216,7 @@ def _split(whole: Part, config: SeriesConfig) -> tuple[Part, Part | None]:
     return whole.take(np.flatnonzero(~chosen)), whole.take(np.flatnonzero(chosen))
 
 
-def feature_statistics(x: NDArray, valid: NDArray | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def feature_statistics(x: Floats, valid: Bools | None = None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each feature over all real steps; 1 for the sd of a constant feature.
 
     Args:
@@ -229,7 +229,7 @@ def feature_statistics(x: NDArray, valid: NDArray | None = None) -> tuple[tuple[
     return tuple(mean.tolist()), tuple(np.where(flat, 1.0, std).tolist())
 
 
-def numbers(texts: Iterable[str], where: str) -> NDArray:
+def numbers(texts: Iterable[str], where: str) -> Floats:
     """Return numbers as they stand in a file, ``?`` and ``NaN`` as NaN.
 
     Raises:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xfeedback.data import cache
+from xfeedback.dtypes import Array, Ints
 from xfeedback.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,9 +37,9 @@ class Members:
         places: shard, first byte and number of bytes ``(N, 3)`` int64.
     """
 
-    keys: NDArray
-    labels: NDArray
-    places: NDArray
+    keys: NDArray[np.bytes_]
+    labels: Ints
+    places: Ints
 
 
 def found(folder: Path) -> dict[str, list[Path]]:
@@ -61,7 +62,7 @@ def indexed(paths: Sequence[Path], folder: Path, what: str) -> Members:
         UserError: a shard is damaged or compressed, an image has no label, or a key comes twice.
     """
 
-    def make() -> dict[str, NDArray]:
+    def make() -> dict[str, Array]:
         rows = [row for n, path in enumerate(cache.progress(paths, len(paths), what)) for row in _rows(path, n)]
         rows.sort(key=lambda row: (row[1], row[0]))
         keys = [row[0] for row in rows]
@@ -133,7 +134,7 @@ class Reader:
         self.__init__()
 
 
-def in_lanes(rows: "Tensor", shard: NDArray, batch_size: int, lanes: int, turns: int) -> "Tensor":
+def in_lanes(rows: "Tensor", shard: Ints, batch_size: int, lanes: int, turns: int) -> "Tensor":
     """Return an epoch's order in which a batch reads from ``lanes`` places of the shards at once.
 
     The images of a shard stay together, in the drawn order among themselves, shards in the order in which the draw

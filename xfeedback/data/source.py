@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data.pictures import Inputs
+from xfeedback.dtypes import Array, Bools, Ints
 from xfeedback.kinds import Kind
 
 SPLIT_SEED = 0
@@ -33,15 +33,15 @@ class Part:
     """
 
     x: Inputs
-    y: NDArray
-    index: NDArray
-    mask: NDArray | None = None
-    wrong: NDArray | None = None
-    annotated: NDArray | None = None
-    valid: NDArray | None = None
-    group: NDArray | None = None
+    y: Ints
+    index: Ints
+    mask: Bools | None = None
+    wrong: Bools | None = None
+    annotated: Bools | None = None
+    valid: Bools | None = None
+    group: Ints | None = None
 
-    def take(self, rows: NDArray) -> "Part":
+    def take(self, rows: Array) -> "Part":
         """Return the part with only ``rows``."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: array[rows] for name, array in arrays.items() if array is not None})
@@ -85,12 +85,12 @@ class Source:
     fingerprint: str
 
 
-def whole(x: NDArray, y: NDArray) -> Part:
+def whole(x: Array, y: Ints) -> Part:
     """Return a part whose positions count from 0."""
     return Part(x=x, y=y.astype(np.int64), index=np.arange(len(y)))
 
 
-def fingerprint(*arrays: NDArray) -> str:
+def fingerprint(*arrays: Array) -> str:
     """Return the SHA-256 of the arrays' types, shapes and bytes, in this order."""
     digest = hashlib.sha256()
     for array in arrays:
@@ -99,7 +99,7 @@ def fingerprint(*arrays: NDArray) -> str:
     return digest.hexdigest()
 
 
-def stratified(y: NDArray, n: int, seed: int = SPLIT_SEED) -> NDArray:
+def stratified(y: Ints, n: int, seed: int = SPLIT_SEED) -> Ints:
     """Choose ``n`` positions so that each class keeps its share to within one image.
 
     Args:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig
+from xfeedback.dtypes import Array
 from xfeedback.errors import UserError
 from xfeedback.kinds import Kind
 
@@ -136,7 +136,7 @@ def vocabulary(texts: Iterable[Sequence[str]], min_count: int, max_size: int | N
 
 def encode(
     texts: Sequence[Sequence[Piece]], rationales: Sequence[Sequence[Span]], known: Sequence[str], length: int
-) -> dict[str, NDArray]:
+) -> dict[str, Array]:
     """Return ids, rationales and who is annotated as arrays.
 
     A token is part of the rationale when any of its characters is, separators never. A text without a token becomes

@@ -3,17 +3,18 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data import folders
 from xfeedback.data.options import Places
 from xfeedback.data.source import Part, Source, fingerprint, stratified
 from xfeedback.data.text import RESERVED, Text, TextConfig, class_names, encode
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError
 
-Rows = tuple[Sequence[Text], NDArray]
+Rows = tuple[Sequence[Text], Ints]
 """Texts and their positions in the official set."""
 
 
@@ -102,11 +103,11 @@ def _tenth(texts: Sequence[Text]) -> int:
     return min(len(texts), max(1, round(0.1 * len(texts))))
 
 
-def _labels(texts: Sequence[Text]) -> NDArray:
+def _labels(texts: Sequence[Text]) -> Ints:
     return np.unique([item.label for item in texts], return_inverse=True)[1].astype(np.int64)
 
 
-def _chosen(texts: Sequence[Text], rows: Mapping[str, NDArray]) -> dict[str, Rows]:
+def _chosen(texts: Sequence[Text], rows: Mapping[str, Ints]) -> dict[str, Rows]:
     return {name: ([texts[row] for row in chosen], chosen) for name, chosen in rows.items()}
 
 
@@ -154,7 +155,7 @@ def lines(path: Path, encoding: str = "utf-8") -> Iterator[tuple[str, str]]:
             yield f"{path}, line {number}", line.rstrip("\r")
 
 
-def json_lines(path: Path) -> Iterator[tuple[str, dict]]:
+def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the objects of a JSONL file, each after where it stands.
 
     Raises:

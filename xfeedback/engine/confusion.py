@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from xfeedback import files
+from xfeedback.dtypes import Ints
 from xfeedback.tracking.pictures import CONFUSION, PICTURES
 
 MOST_CLASSES = 100
@@ -38,7 +39,7 @@ def confusion(predicted: Tensor, y: Tensor, n_classes: int) -> NDArray[np.int64]
     return counts.view(n_classes, n_classes).numpy()
 
 
-def write_confusion(folder: Path, counts: Mapping[str, NDArray], class_names: Sequence[str]) -> None:
+def write_confusion(folder: Path, counts: Mapping[str, Ints], class_names: Sequence[str]) -> None:
     """Write both files; none where nothing was counted.
 
     Args:
@@ -56,7 +57,7 @@ def write_confusion(folder: Path, counts: Mapping[str, NDArray], class_names: Se
     files.write_bytes(folder / PICTURES["confusion"], buffer.getvalue())
 
 
-def confusion_picture(counts: NDArray, class_names: Sequence[str]) -> Image.Image:
+def confusion_picture(counts: Ints, class_names: Sequence[str]) -> Image.Image:
     """Draw the matrix: darkness is the share of the row's class, the numbers are counts."""
     k = len(counts)
     side = min(max(ROOM // k, SIDES[0]), SIDES[1])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from xfeedback.data.loader import Loader
 from xfeedback.data.pictures import Pictures
 from xfeedback.data.task import Split, Task
+from xfeedback.dtypes import Array
 from xfeedback.engine.calibrate import Calibration, calibration
 from xfeedback.engine.confusion import MOST_CLASSES, confusion
 from xfeedback.engine.diversity import diversity
@@ -48,7 +49,7 @@ class Evaluation:
     """
 
     metrics: dict[str, float]
-    pictures: dict[str, NDArray]
+    pictures: dict[str, Array]
     notes: tuple[str, ...] = ()
     curves: Mapping[str, list[float]] = field(default_factory=dict)
     reliability: Mapping[str, Mapping[str, list[Any]]] = field(default_factory=dict)

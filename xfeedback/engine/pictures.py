@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from xfeedback import files
+from xfeedback.dtypes import Array, Bytes
 from xfeedback.engine.text_picture import text_picture
 
 CELL, GAP, LEFT, TEXT = 96, 2, 80, 18
@@ -16,7 +17,7 @@ CELL, GAP, LEFT, TEXT = 96, 2, 80, 18
 GREEN, RED, BLACK = (20, 150, 60), (200, 30, 45), (0, 0, 0)
 
 
-def write_pictures(folder: Path, arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> None:
+def write_pictures(folder: Path, arrays: Mapping[str, Array], class_names: Sequence[str]) -> None:
     """Write ``explanations.npz`` and ``explanations.png``, when there is anything to show.
 
     Args:
@@ -30,7 +31,7 @@ def write_pictures(folder: Path, arrays: Mapping[str, NDArray], class_names: Seq
     if not arrays:
         return
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays, allow_pickle=False)  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **arrays, allow_pickle=False)
     files.write_bytes(folder / "explanations.npz", buffer.getvalue())
     picture = io.BytesIO()
     drawn = text_picture if "tokens" in arrays else run_picture
@@ -38,7 +39,7 @@ def write_pictures(folder: Path, arrays: Mapping[str, NDArray], class_names: Seq
     files.write_bytes(folder / "explanations.png", picture.getvalue())
 
 
-def run_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> Image.Image:
+def run_picture(arrays: Mapping[str, Array], class_names: Sequence[str]) -> Image.Image:
     """Return the test images or series across, and down: the input with its annotation, then each explanation."""
     from xfeedback.report.heatmaps import heat
     from xfeedback.report.series import as_images
@@ -65,12 +66,12 @@ def run_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> Im
     return sheet
 
 
-def _enlarged(image: NDArray) -> Image.Image:
+def _enlarged(image: Bytes) -> Image.Image:
     pixels = image if image.shape[-1] == 3 else image[..., 0]
     return Image.fromarray(pixels).convert("RGB").resize((CELL, CELL), Image.Resampling.NEAREST)
 
 
-def _outlined(image: Image.Image, arrays: Mapping[str, NDArray], n: int) -> Image.Image:
+def _outlined(image: Image.Image, arrays: Mapping[str, Array], n: int) -> Image.Image:
     pixels = np.array(image)
     for name, colour in (("mask", GREEN), ("wrong", RED)):
         if name in arrays:

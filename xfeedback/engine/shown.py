@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from xfeedback.data.task import Task
+from xfeedback.dtypes import Array
 from xfeedback.engine.localise import select
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.explain.scored import Explained
@@ -16,7 +16,7 @@ from xfeedback.types import Batch
 
 def picture_arrays(
     explained: Explained, task: Task, batches: Iterable[Batch], config: EvaluationConfig
-) -> dict[str, NDArray]:
+) -> dict[str, Array]:
     """Return the arrays of ``explanations.npz``; :func:`~xfeedback.engine.pictures.write_pictures` lists them."""
     rows = shown_rows(task.test.y, config.pictures)
     samples = [select(batch, at) for batch, at in _located(batches, rows)]
@@ -61,7 +61,7 @@ def _located(batches: Iterable[Batch], rows: list[int]) -> Iterator[tuple[Batch,
             return
 
 
-def _inputs(x: Tensor, task: Task) -> dict[str, NDArray]:
+def _inputs(x: Tensor, task: Task) -> dict[str, Array]:
     if task.kind == "text":
         return {"tokens": np.array(task.vocabulary)[x.cpu().numpy()]}
     if task.kind == "series":

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from xfeedback.dtypes import Array
 
 WIDTH, LINE, MARGIN, LEFT = 1000, 18, 8, 130
 """Pixels: of the sheet, of a line of text, at the edges, of the margin with the explainers' names."""
@@ -13,7 +14,7 @@ MOST_TOKENS = 80
 GREEN, RED, BLACK, GREY, HOT = (20, 150, 60), (200, 30, 45), (0, 0, 0), (120, 120, 120), (240, 110, 45)
 
 
-def text_picture(arrays: Mapping[str, NDArray], class_names: Sequence[str]) -> Image.Image:
+def text_picture(arrays: Mapping[str, Array], class_names: Sequence[str]) -> Image.Image:
     """Draw texts one below the other; annotated tokens are underlined in the first line of each.
 
     Args:
@@ -43,7 +44,7 @@ _Word = tuple[str, tuple[int, int, int], bool]
 
 
 def _rows(
-    arrays: Mapping[str, NDArray], class_names: Sequence[str]
+    arrays: Mapping[str, Array], class_names: Sequence[str]
 ) -> Iterator[tuple[str, tuple[int, int, int], list[_Word]]]:
     """For each text the prediction with its tokens, then each explainer with its weights."""
     names = [name for name in arrays if name.startswith("map/")]

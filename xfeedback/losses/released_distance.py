@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
+
+from xfeedback.dtypes import Bools, Ints
 
 GREY = 100.0
 """A cell belongs to a mask when its grey value after resizing is above this, of 255."""
@@ -28,7 +29,7 @@ def resized_mask(mask: Tensor, size: tuple[int, int]) -> Tensor:
     return grey[:, 0] > GREY
 
 
-def run_edges(region: NDArray) -> NDArray:
+def run_edges(region: Bools) -> Ints:
     """Return X: where Canny's detector fires on a region laid out as one column of cells; equation (12).
 
     Args:
@@ -43,7 +44,7 @@ def run_edges(region: NDArray) -> NDArray:
     return np.flatnonzero(cv2.Canny(column, *CANNY))
 
 
-def edge_distances(cam: Tensor, wrong: Tensor, edges: Sequence[NDArray]) -> Tensor:
+def edge_distances(cam: Tensor, wrong: Tensor, edges: Sequence[Ints]) -> Tensor:
     """Return the mean distance of the first and of the last attended wrong cell to the nearest edge; equation (13).
 
     Args:
@@ -60,7 +61,7 @@ def edge_distances(cam: Tensor, wrong: Tensor, edges: Sequence[NDArray]) -> Tens
     return torch.tensor(distances, dtype=torch.float32, device=cam.device)
 
 
-def _distance(cells: NDArray, edges: NDArray) -> float:
+def _distance(cells: Ints, edges: Ints) -> float:
     if not len(cells) or not len(edges):
         return 0.0
     return float(np.abs(edges - cells[0]).min() + np.abs(edges - cells[-1]).min()) / 2

@@ -63,8 +63,7 @@ def read(config: Config, places: Places) -> Source:
     clips = [(label, path) for label, word in enumerate(words) for path in audio.wav_files(folder / word)]
     y = np.array([label for label, _ in clips])
     keys = [f"{path.parent.name}/{path.stem}" for _, path in clips]
-    listed = {"inside": "", "endings": (".wav",), "what": "clips"}
-    rows, left_out = lists.splits(folder, keys, y, config.split_seed, **listed)
+    rows, left_out = lists.splits(folder, keys, y, config.split_seed, inside="", endings=(".wav",), what="clips")
     lists.refuse_absent(y[rows["train"]].tolist(), words, "clip")
     waves, digest = audio.decoded(config, [path for _, path in clips], "audio_folder", places.cache, str(folder))
     splits = {name: features.Clips(waves=waves[own], y=y[own], index=own) for name, own in rows.items()}

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data import cache, folders, images, regions
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source
+from xfeedback.dtypes import Bools, Bytes
 from xfeedback.errors import UserError
 
 CLASSES = ("no car", "car")
@@ -81,7 +81,7 @@ def _tiles(frame: Path) -> list[images.Item]:
 
 
 def _cars(frame: Path) -> regions.Region:
-    def region(height: int, width: int) -> NDArray:
+    def region(height: int, width: int) -> Bools:
         labels = _labels(_labels_of(frame))
         if labels.shape != (height, width):
             raise UserError(f"{_labels_of(frame)} is not of the size of its image {frame}.")
@@ -91,5 +91,5 @@ def _cars(frame: Path) -> regions.Region:
 
 
 @lru_cache(maxsize=1)
-def _labels(path: Path) -> NDArray:
+def _labels(path: Path) -> Bytes:
     return regions.read_levels(path)

@@ -1,5 +1,6 @@
 """CIFAR-10 (Krizhevsky 2009): 32x32 colour photographs of 10 classes, from whichever copy is at hand."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -88,7 +89,7 @@ def _last(part: Part, n: int) -> tuple[Part, Part]:
     return part.take(rows[:n]), part.take(rows[n:])
 
 
-def _nowhere(source: str, searched: list) -> Source:
+def _nowhere(source: str, searched: Iterable[object]) -> Source:
     raise UserError(
         f"dataset.source={source}: nothing in {', '.join(map(str, searched))}. Put the files there, or take "
         "dataset.source=auto."

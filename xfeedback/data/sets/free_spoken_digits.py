@@ -12,6 +12,7 @@ from xfeedback.config import require
 from xfeedback.data import audio, features, folders, images
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError, unknown
 
 NAME = re.compile(r"(\d)_([a-z]+)_(\d+)\.wav")
@@ -88,7 +89,7 @@ def _named(path: Path) -> tuple[int, int, str]:
     return int(match[3]), int(match[1]), match[2]
 
 
-def _rows(config: Config, number: NDArray, speaker: NDArray) -> dict[str, NDArray]:
+def _rows(config: Config, number: Ints, speaker: NDArray[np.str_]) -> dict[str, Ints]:
     if config.split == "recording":
         test, val = number < 5, (number >= 5) & (number < 5 + config.validation)
     else:

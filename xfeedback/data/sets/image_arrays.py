@@ -1,16 +1,17 @@
 """Anyone's images as arrays in one ``.npz`` or ``.pt`` file; see :class:`Config`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import arrays, images, lists
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.source import Part, Source, fingerprint
+from xfeedback.dtypes import Array, Bools
 from xfeedback.errors import UserError
 
 
@@ -90,12 +91,14 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     )
 
 
-def _part(path: Path, config: Config, found: Any) -> Part:
+def _part(path: Path, config: Config, found: Mapping[str, Array]) -> Part:
     x = pixels(path, found["x"], config.channels)
-    return Part(x=x, y=found["y"], index=np.arange(len(x)), **arrays.regions(path, found, x.shape[2:]))
+    own = arrays.regions(path, found, x.shape[2:])
+    mask, wrong, annotated = (own.get(name) for name in ("mask", "wrong", "annotated"))
+    return Part(x=x, y=found["y"], index=np.arange(len(x)), mask=mask, wrong=wrong, annotated=annotated)
 
 
-def pixels(path: Path, x: NDArray, channels: Literal["first", "last"]) -> NDArray:
+def pixels(path: Path, x: Array, channels: Literal["first", "last"]) -> Array:
     """Return images as ``(N, C, H, W)``, uint8 or float32 in [0, 1].
 
     Raises:
@@ -118,7 +121,7 @@ def pixels(path: Path, x: NDArray, channels: Literal["first", "last"]) -> NDArra
     return np.ascontiguousarray(x, dtype=np.float32)
 
 
-def statistics(x: NDArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics(x: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and standard deviation of each channel in [0, 1], rounded to four places, the latter above 0."""
     if x.dtype == np.uint8:
         return images.channel_statistics(x)
@@ -126,6 +129,6 @@ def statistics(x: NDArray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(np.round(mean, 4).tolist()), tuple(np.maximum(np.round(std, 4), 1e-4).tolist())
 
 
-def _share(annotated: list[NDArray]) -> tuple[str, ...]:
+def _share(annotated: list[Bools]) -> tuple[str, ...]:
     share = float(np.concatenate(annotated).mean()) if annotated else 0.0
     return (f"{100 * share:.0f} % annotated",) if 0 < share < 1 else ()

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.data import cache, coco, images, lists, regions
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError, suggest, unknown
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -108,7 +108,7 @@ def listed(config: Config) -> tuple[Path, list[str], list[images.Item]]:
 
 def splits(
     config: Config, names: Sequence[str], items: Sequence[images.Item]
-) -> tuple[dict[str, NDArray], tuple[str, ...]]:
+) -> tuple[dict[str, Ints], tuple[str, ...]]:
     """Return the rows of each split, and a stamp when images stand in none.
 
     Raises:
@@ -116,8 +116,9 @@ def splits(
     """
     keys = [f"{names[item.label]}/{item.picture.stem}" for item in items]
     y = np.array([item.label for item in items])
-    how = {"inside": "images/", "endings": PICTURES, "what": "images"}
-    rows, left_out = lists.splits(config.folder, keys, y, config.split_seed, **how)
+    rows, left_out = lists.splits(
+        config.folder, keys, y, config.split_seed, inside="images/", endings=PICTURES, what="images"
+    )
     lists.refuse_absent(y[rows["train"]].tolist(), names, "image")
     return rows, left_out
 

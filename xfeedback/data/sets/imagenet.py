@@ -14,6 +14,7 @@ from xfeedback.data import folders, images, shards
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.pictures import Broken, Pictures, Recipe, Shards
 from xfeedback.data.source import Part, Source
+from xfeedback.dtypes import Bools, Ints
 from xfeedback.errors import UserError
 
 PLACES = ("imagenet", "ILSVRC/Data/CLS-LOC", "ILSVRC2012")
@@ -132,10 +133,10 @@ class _Listed:
         shards, places: see :class:`xfeedback.data.pictures.Pictures`.
     """
 
-    files: NDArray
-    labels: NDArray
+    files: NDArray[np.bytes_]
+    labels: Ints
     shards: Shards | None = None
-    places: NDArray | None = None
+    places: Ints | None = None
 
 
 def _folders(config: Config, places: Places) -> tuple[Path, list[str], _Listed, _Listed]:
@@ -218,9 +219,16 @@ def _listed(root: Path, part: str, synsets: list[str]) -> _Listed:
 def _part(config: Config, root: Path, found: _Listed, replaced: set[str]) -> Part:
     files, labels = found.files, found.labels
     boxes = np.full(len(files), b"") if config.boxes is None else _boxes(Path(config.boxes), files)
-    folders_of = {"root": root, "box_root": Path(config.boxes or ".")}
-    tar = {"shards": found.shards, "places": found.places}
-    pictures = Pictures(files=files, boxes=boxes, recipe=_recipe(config), replaced=replaced, **folders_of, **tar)
+    pictures = Pictures(
+        root=root,
+        files=files,
+        box_root=Path(config.boxes or "."),
+        boxes=boxes,
+        recipe=_recipe(config),
+        replaced=replaced,
+        shards=found.shards,
+        places=found.places,
+    )
     annotated = None if config.boxes is None else boxes != b""
     return Part(x=pictures, y=labels, index=np.arange(len(labels)), annotated=annotated)
 
@@ -236,7 +244,7 @@ def _recipe(config: Config) -> Recipe:
     )
 
 
-def _boxes(folder: Path, files: NDArray) -> NDArray:
+def _boxes(folder: Path, files: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
     """The path below ``folder`` of each image's boxes, empty where there are none."""
     part = files[0].decode().split("/")[0]
     if not (folder / part).is_dir():
@@ -251,7 +259,7 @@ def _boxes(folder: Path, files: NDArray) -> NDArray:
     return np.array(found)
 
 
-def _held_out(files: NDArray, labels: NDArray, synsets: list[str], n: int) -> NDArray:
+def _held_out(files: NDArray[np.bytes_], labels: Ints, synsets: list[str], n: int) -> Bools:
     """Which training images validate ``(N,)`` bool: of each class the ``n`` whose file names have the least SHA-256.
 
     So an image's place does not depend on which other classes are there, and on no random number generator.
@@ -271,7 +279,7 @@ def _held_out(files: NDArray, labels: NDArray, synsets: list[str], n: int) -> ND
     return held
 
 
-def _in_turn(labels: NDArray, rows: NDArray) -> NDArray:
+def _in_turn(labels: Ints, rows: Ints) -> Ints:
     """Order rows that are sorted by class so that the classes take turns."""
     own = labels[rows]
     rank = np.arange(len(own)) - np.searchsorted(own, own)

@@ -6,12 +6,12 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import cache, folders, images, regions
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source, stratified
+from xfeedback.dtypes import Bools
 from xfeedback.errors import UserError
 
 CLASSES = {
@@ -132,7 +132,7 @@ def _item(path: Path, label: int, config: Config) -> images.Item:
 def _scaled(path: Path) -> regions.Region:
     """Boxes count in the pixels of ImageNet's original; the archives' images are smaller."""
 
-    def region(height: int, width: int) -> NDArray:
+    def region(height: int, width: int) -> Bools:
         size = ET.parse(path).getroot().find("size")  # noqa: S314 - the user's own annotations; nothing is fetched
         if size is None:
             raise UserError(f"{path} does not say how large its image is")

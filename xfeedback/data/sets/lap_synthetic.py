@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.source import Part, Source, fingerprint, stratified
+from xfeedback.dtypes import Bools, Bytes, Ints
 
 SIDE, PATCH, CELL, EDGE = 64, 8, 12, 8
 """Pixels: of an image, of a patch, of the cell that a patch moves in, and of the margin without patches."""
@@ -78,7 +78,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     )
 
 
-def draw(y: NDArray, rng: np.random.Generator, *, distractors: int, noise: float) -> tuple[NDArray, NDArray]:
+def draw(y: Ints, rng: np.random.Generator, *, distractors: int, noise: float) -> tuple[Bytes, Bools]:
     """Return images ``(N, 3, 64, 64)`` uint8 and the coloured patch ``(N, 64, 64)`` bool of labels ``(N,)``.
 
     Patches stand in different cells of a 4x4 grid, each at a place of its own in its cell, so they never touch.

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import arrays, series
 from xfeedback.data.options import Places
 from xfeedback.data.series import Series
 from xfeedback.data.source import Part, Source, fingerprint, stratified
+from xfeedback.dtypes import Array, Bools
 from xfeedback.errors import UserError
 
 
@@ -68,7 +68,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     return _annotated(path, source, parts)
 
 
-def _drawn(everything: Mapping[str, NDArray], config: Config) -> dict[str, dict[str, NDArray]]:
+def _drawn(everything: Mapping[str, Array], config: Config) -> dict[str, dict[str, Array]]:
     """A stratified fifth tests."""
     y = everything["y"]
     test = stratified(y, round(0.2 * len(y)), config.split_seed)
@@ -76,7 +76,7 @@ def _drawn(everything: Mapping[str, NDArray], config: Config) -> dict[str, dict[
     return {name: {key: array[own] for key, array in everything.items()} for name, own in rows.items()}
 
 
-def _items(path: Path, split: str, part: Mapping[str, NDArray], names: tuple[str, ...]) -> list[Series]:
+def _items(path: Path, split: str, part: Mapping[str, Array], names: tuple[str, ...]) -> list[Series]:
     x = part["x"]
     if x.ndim not in (2, 3):
         raise UserError(f"{path}: series have the shape {x.shape}; expected (N, T, F) or (N, T)")
@@ -106,7 +106,7 @@ def _held_out(source: Source, held: int) -> Source:
     return replace(source, train=train, val=val, mean=mean, std=std)
 
 
-def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, NDArray]]) -> Source:
+def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, Array]]) -> Source:
     """Give the samples the regions of the file."""
     shape = (parts["train"]["x"].shape[1], source.train.x.shape[2])
     flat = {name: _deep(part, shape) for name, part in parts.items()}
@@ -133,7 +133,7 @@ def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, NDAr
     )
 
 
-def _deep(part: Mapping[str, NDArray], shape: tuple[int, int]) -> dict[str, NDArray]:
+def _deep(part: Mapping[str, Array], shape: tuple[int, int]) -> dict[str, Array]:
     """Regions of series of one feature may be ``(N, T)`` as the series are."""
     return {
         name: array[..., None] if name in ("mask", "wrong") and array.ndim == 2 and shape[1] == 1 else array
@@ -141,7 +141,7 @@ def _deep(part: Mapping[str, NDArray], shape: tuple[int, int]) -> dict[str, NDAr
     }
 
 
-def _with(part: Part, regions: Mapping[str, NDArray]) -> Part:
+def _with(part: Part, regions: Mapping[str, Bools]) -> Part:
     steps = part.x.shape[1]
     own = {name: regions[name][part.index][:, :steps] for name in ("mask", "wrong") if name in regions}
     return replace(part, **own, annotated=regions["annotated"][part.index])

@@ -12,6 +12,7 @@ from xfeedback.config import require
 from xfeedback.data import audio, features, folders, speech_lists
 from xfeedback.data.options import Places
 from xfeedback.data.source import SPLIT_SEED, Source
+from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError
 
 OFFICIAL = {"v0.01": (51_088, 6_798, 6_835), "v0.02": (84_843, 9_981, 11_005)}
@@ -166,7 +167,7 @@ def _stamps(config: Config, folder: Path, names: Sequence[str], rows: dict[str, 
     )
 
 
-def _classes(config: Config, words: NDArray, folder: Path) -> tuple[str, ...]:
+def _classes(config: Config, words: NDArray[np.str_], folder: Path) -> tuple[str, ...]:
     there = np.unique(words).tolist()
     if config.words == "all":
         if len(there) < 2:
@@ -181,13 +182,13 @@ def _classes(config: Config, words: NDArray, folder: Path) -> tuple[str, ...]:
     return COMMANDS if config.words == 10 else (*COMMANDS, SILENCE, UNKNOWN)
 
 
-def _labels(words: NDArray, classes: Sequence[str]) -> NDArray:
+def _labels(words: NDArray[np.str_], classes: Sequence[str]) -> Ints:
     """Labels ``(N,)``; -1 for words that are no class."""
     number = {word: label for label, word in enumerate(classes)}
     return np.array([number.get(word, -1) for word in words.tolist()])
 
 
-def _chosen(everything: features.Clips, rows: NDArray, classes: Sequence[str]) -> features.Clips:
+def _chosen(everything: features.Clips, rows: Ints, classes: Sequence[str]) -> features.Clips:
     rows = rows[everything.y[rows] >= 0] if len(rows) else rows
     absent = set(everything.y[everything.y >= 0].tolist()) - set(everything.y[rows].tolist())
     if absent:
@@ -195,12 +196,12 @@ def _chosen(everything: features.Clips, rows: NDArray, classes: Sequence[str]) -
     return _take(everything, rows)
 
 
-def _take(clips: features.Clips, rows: NDArray) -> features.Clips:
+def _take(clips: features.Clips, rows: Ints) -> features.Clips:
     group = None if clips.group is None else clips.group[rows]
     return features.Clips(waves=clips.waves[rows], y=clips.y[rows], index=clips.index[rows], group=group)
 
 
-def _noises(config: Config, folder: Path) -> list[NDArray]:
+def _noises(config: Config, folder: Path) -> list[Ints]:
     place = folder / NOISE
     if not place.is_dir():
         raise UserError(
@@ -214,7 +215,7 @@ def _with_extras(
     commands: features.Clips,
     rows: Sequence[int],
     everything: features.Clips,
-    noises: Sequence[NDArray],
+    noises: Sequence[Ints],
 ) -> features.Clips:
     """Add ``_silence_`` and ``_unknown_``, drawn from the split's own clips; silence has numbers beyond all clips'."""
     count, size = round(config.extra_share * len(commands.y)), len(everything.y)
@@ -231,11 +232,11 @@ def _with_extras(
     )
 
 
-def _voices(clips: features.Clips) -> NDArray:
+def _voices(clips: features.Clips) -> Ints:
     return np.full(len(clips.y), -1) if clips.group is None else clips.group
 
 
-def _silence(config: Config, noises: Sequence[NDArray], rng: np.random.Generator) -> NDArray:
+def _silence(config: Config, noises: Sequence[Ints], rng: np.random.Generator) -> Ints:
     noise = noises[int(rng.integers(len(noises)))]
     start = int(rng.integers(max(1, len(noise) - config.samples + 1)))
     quiet = audio.fit(noise[start:], config.samples) * rng.uniform(0, config.noise_volume)

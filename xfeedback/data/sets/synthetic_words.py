@@ -5,12 +5,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data import audio, features
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source, fingerprint
+from xfeedback.dtypes import Bools, Floats, Ints
 
 VOWELS = {"a": (730, 1090, 2440), "i": (270, 2290, 3010), "u": (300, 870, 2240), "e": (530, 1840, 2480)}
 """First three formants of men's vowels in Hz, means of Peterson and Barney 1952."""
@@ -85,11 +85,11 @@ def _split(config: Config, rng: Generator, count: int, first: int) -> features.C
     return features.Clips(waves=waves, y=labels, index=first + np.arange(count), mask=mask)
 
 
-def _samples(waves: NDArray) -> NDArray:
+def _samples(waves: Floats) -> Ints:
     return np.rint(np.clip(waves, -1, 1) * (audio.FULL_SCALE - 1)).astype(np.int16)
 
 
-def _audible(config: Config, word: NDArray, noise: NDArray) -> NDArray:
+def _audible(config: Config, word: Ints, noise: Ints) -> Bools:
     """Where the word is louder than the noise ``(N, F, T')`` bool."""
     options = config.features
     if options.kind == "mfcc":
@@ -103,7 +103,7 @@ def _audible(config: Config, word: NDArray, noise: NDArray) -> NDArray:
     return loud > quiet
 
 
-def _placed(config: Config, rng: Generator, word: str) -> NDArray:
+def _placed(config: Config, rng: Generator, word: str) -> Floats:
     """A word at a random place in a clip ``(T,)``, of 0.35 to 0.45 s."""
     length = round(rng.uniform(0.35, 0.45) * config.sample_rate)
     start = rng.integers(config.samples - length + 1)
@@ -112,7 +112,7 @@ def _placed(config: Config, rng: Generator, word: str) -> NDArray:
     return clip
 
 
-def _spoken(rng: Generator, word: str, length: int, rate: int) -> NDArray:
+def _spoken(rng: Generator, word: str, length: int, rate: int) -> Floats:
     """A word ``(length,)``: harmonics of a gliding pitch, each as loud as the formants near it, and hiss."""
     first, second = word.split("-")
     time = np.arange(length) / rate
@@ -136,20 +136,20 @@ def _spoken(rng: Generator, word: str, length: int, rate: int) -> NDArray:
     return LOUDNESS * sound / np.sqrt((sound**2).mean())
 
 
-def _resonance(frequency: NDArray, formants: list[NDArray]) -> NDArray:
+def _resonance(frequency: Floats, formants: list[Floats]) -> Floats:
     """Loudness of a harmonic: each formant is a peak 100 Hz wide; later ones are weaker."""
     peaks = (0.6**k / (1 + ((frequency - formant) / 100) ** 2) for k, formant in enumerate(formants))
     return np.sum(list(peaks), axis=0)
 
 
-def _hiss(rng: Generator, length: int, rate: int) -> NDArray:
+def _hiss(rng: Generator, length: int, rate: int) -> Floats:
     spectrum = np.fft.rfft(rng.standard_normal(length))
     spectrum[np.fft.rfftfreq(length, 1 / rate) < 2_500] = 0
     wave = np.fft.irfft(spectrum, length)
     return wave / wave.std()
 
 
-def _noise(rng: Generator, count: int, length: int) -> NDArray:
+def _noise(rng: Generator, count: int, length: int) -> Floats:
     """Noise ``(count, length)`` of root mean square 1 whose power falls with the frequency (pink)."""
     spectrum = np.fft.rfft(rng.standard_normal((count, length)))
     spectrum /= np.sqrt(np.maximum(np.arange(spectrum.shape[1]), 1))

@@ -8,12 +8,12 @@ from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from xfeedback.config import require
 from xfeedback.data.options import DatasetConfig, Places
 from xfeedback.data.processes import PROCESSES, Process, sampled_times, seeded_narma
 from xfeedback.data.source import Part, Source, fingerprint
+from xfeedback.dtypes import Floats
 from xfeedback.kinds import Kind
 
 STEPS = FEATURES = 50
@@ -110,7 +110,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     )
 
 
-def _scaled(part: Part, low: NDArray | float, width: NDArray | float) -> Part:
+def _scaled(part: Part, low: Floats | float, width: Floats | float) -> Part:
     x = ((part.x - low) / width).astype(np.float32)
     return Part(x=x, y=part.y, index=part.index, mask=part.mask, annotated=part.annotated)
 
@@ -144,7 +144,7 @@ def _box(layout: str, label: int, rng: Generator) -> tuple[slice, slice]:
     return slice(t0, t0 + steps), slice(f0, f0 + features)
 
 
-def _sample(layout: str, process: Process | None, label: int, box: tuple[slice, slice], rng: Generator) -> NDArray:
+def _sample(layout: str, process: Process | None, label: int, box: tuple[slice, slice], rng: Generator) -> Floats:
     added = 1 if layout.startswith("Postional") else 2 * label - 1
     if process is None:
         x = rng.normal(size=(STEPS, FEATURES))
