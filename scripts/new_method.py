@@ -46,14 +46,13 @@ class ${title}Config(FeedbackConfig):
         require(self.weight >= 0, "weight", self.weight, "0 or more")
 
 
-class ${title}Feedback(Feedback):
+class ${title}Feedback(Feedback[${title}Config]):
     """Penalise the squared input gradient of the label's logit."""
 
     name = "$name"
     Config = ${title}Config
     strength_option = "weight"
     input_gradient = True
-    config: ${title}Config
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"gradient": weight * mean_b sum_d g_bd^2}``; equations (1) and (2)."""

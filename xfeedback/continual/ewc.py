@@ -21,7 +21,7 @@ from xfeedback.seeding import generator
 from xfeedback.types import Batch, Phase
 
 
-class EwcFeedback(Feedback):
+class EwcFeedback(Feedback[EwcConfig]):
     """Hold the network near its earlier phases' ends; acts from the second phase on.
 
     Buffers from the first phase's end on: ``anchor_<k>`` and ``fisher_<k>`` of each trained parameter in order, and
@@ -30,7 +30,7 @@ class EwcFeedback(Feedback):
 
     name = "ewc"
     Config = EwcConfig
-    config: EwcConfig
+    rest: Tensor | None
     strength_option = "weight"
     takes: ClassVar[tuple[Kind, ...]] = ("image", "series", "text")
 

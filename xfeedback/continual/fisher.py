@@ -14,13 +14,13 @@ official        sum_c log_softmax(p)_c with p softmax already, as in the release
 Equations after Mazumder et al. 2022 (arXiv 2211.01413) and Kirkpatrick et al. 2017.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
 from xfeedback.types import Batch
@@ -46,7 +46,7 @@ def official_score(logits: Tensor, classes: Tensor) -> Tensor:
 
 @torch.enable_grad()
 def fisher(
-    network: nn.Module, batches: Iterable[Batch], estimator: str, *, numbers: Generator | None = None
+    network: nn.Module, batches: Iterable[Batch], estimator: str, *, numbers: torch.Generator | None = None
 ) -> Squares:
     """Return F by parameter name, float64 or the parameters' own wider type; 0 without any sample.
 
@@ -70,7 +70,7 @@ def fisher(
     return {name: values / max(count, 1) for name, values in total.items()}
 
 
-def _squares(network: nn.Module, batch: Batch, estimator: str, numbers: Generator | None) -> Squares:
+def _squares(network: nn.Module, batch: Batch, estimator: str, numbers: torch.Generator | None) -> Squares:
     """Sum over a batch of the squared gradients of an estimator."""
     if estimator == "empirical":
         return square_gradients(network, batch.x, batch.y, log_likelihood)
@@ -91,7 +91,8 @@ def _squares(network: nn.Module, batch: Batch, estimator: str, numbers: Generato
 
 def _batch_square(network: nn.Module, trained: Mapping[str, nn.Parameter], batch: Batch) -> Squares:
     score = log_likelihood(network(batch.x), batch.y).mean()
-    gradients = torch.autograd.grad(score, list(trained.values()), allow_unused=True)
+    found = torch.autograd.grad(score, list(trained.values()), allow_unused=True)
+    gradients = cast("tuple[Tensor | None, ...]", found)  # torch's type leaves out that None is an unused weight's
     return {name: g.square() for name, g in zip(trained, gradients, strict=True) if g is not None}
 
 
@@ -136,7 +137,7 @@ def _factorised(layer: nn.Module, name: str, a: Tensor, delta: Tensor | None, w:
 
 
 @contextmanager
-def _dense_inputs(network: nn.Module) -> Iterator[dict[str, list[tuple[Tensor, Tensor]]]]:
+def _dense_inputs(network: nn.Module) -> Generator[dict[str, list[tuple[Tensor, Tensor]]]]:
     """Collect (input, output) of every call of the dense layers whose weights are trained and nobody else's."""
     users: dict[int, int] = {}
     for _, p in network.named_parameters(remove_duplicate=False):

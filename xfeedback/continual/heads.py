@@ -1,6 +1,6 @@
 """Outputs that compete: in task-incremental learning a phase's samples are told apart among its own classes only."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,7 +23,7 @@ def competing(logits: Tensor, classes: Sequence[int]) -> Tensor:
 
 
 @contextmanager
-def among(network: nn.Module, classes: Sequence[int] | None) -> Iterator[None]:
+def among(network: nn.Module, classes: Sequence[int] | None) -> Generator[None]:
     """Let only ``classes`` compete in every forward of the network inside the block; None: all."""
     if classes is None:
         yield

@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Self, cast
 
 from torch import Generator, Tensor, nn
+from typing_extensions import TypeVar
 
 from xfeedback.feedback.options import FeedbackConfig
 from xfeedback.feedback.step import Step
 from xfeedback.kinds import Kind
 from xfeedback.types import Batch, Phase
+
+Options_co = TypeVar("Options_co", bound=FeedbackConfig, covariant=True, default=FeedbackConfig)
+"""The options of a feedback, by which its ``config`` has a type of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,19 +36,22 @@ class View:
     recalls: tuple[str, ...] = ()
 
 
-class Feedback(nn.Module):
+class Feedback(nn.Module, Generic[Options_co]):
     """One way in which an explanation steers training: override the hooks that the method needs.
 
     The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change`, then
     :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
     then :meth:`epochs_end`, :meth:`phase_end`. A feedback of strength 0 is never called.
 
+    A method with options of its own derives from ``Feedback[ItsConfig]`` and says ``Config = ItsConfig``.
+
     What a feedback keeps from one hook to the next goes into registered buffers: they are in every checkpoint, whatever
     shape a phase gives them, and a resumed run finds them without :meth:`phase_start` being called again.
 
     Attributes:
         name: as in ``method=<name>``.
-        Config: its typed options.
+        Config: the type of its options.
+        config: the options it was built with; never changed.
         strength_option: the option whose value is the weight after warm-up; 0 makes training plain to the last bit.
             None: the feedback always acts.
         takes: the kinds of inputs it can work on.
@@ -63,20 +70,20 @@ class Feedback(nn.Module):
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
     changes_network: ClassVar[bool] = False
-    config: FeedbackConfig
+    config: Options_co
     layers: tuple[str, ...] = ()
     input_gradient: bool = False
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
-    def __init__(self, config: FeedbackConfig | None = None) -> None:
+    def __init__(self, config: Options_co | None = None) -> None:
         super().__init__()
-        self.config = config or self.Config()
+        self.config = config or cast("Options_co", self.Config())
 
     @classmethod
     def with_options(cls, **options: Any) -> Self:
         """Build the feedback from keyword options of its ``Config``."""
-        return cls(cls.Config(**options))
+        return cls(cast("Options_co", cls.Config(**options)))
 
     @classmethod
     def annotation_for(cls, config: FeedbackConfig) -> Literal["none", "mask", "wrong"]:

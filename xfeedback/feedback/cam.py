@@ -1,10 +1,11 @@
 """The common part of methods that steer Grad-CAM: which layer, which output, and the map of a step with its graph."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Generic, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from xfeedback.errors import UserError
 from xfeedback.explain import closed_form_grad_cam, explained_output, grad_cam
@@ -44,7 +45,10 @@ class CamConfig(FeedbackConfig):
             raise ValueError(f"second_order={self.second_order} must be true when cam_mode=closed")
 
 
-class CamFeedback(Feedback):
+Options_co = TypeVar("Options_co", bound=CamConfig, covariant=True, default=CamConfig)
+
+
+class CamFeedback(Feedback[Options_co], Generic[Options_co]):
     """A feedback on Grad-CAM of one layer.
 
     Attributes:
@@ -52,10 +56,9 @@ class CamFeedback(Feedback):
     """
 
     Config = CamConfig
-    config: CamConfig
     signed: ClassVar[bool] = False
 
-    def __init__(self, config: CamConfig | None = None) -> None:
+    def __init__(self, config: Options_co | None = None) -> None:
         super().__init__(config)
         self._head: str | None = None
 

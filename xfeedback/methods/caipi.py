@@ -24,14 +24,13 @@ class CAIPIConfig(WeightedConfig):
     """
 
 
-class CAIPIFeedback(Feedback):
+class CAIPIFeedback(Feedback[CAIPIConfig]):
     """Train on one counterexample of each annotated image beside the image."""
 
     name = "caipi"
     Config = CAIPIConfig
     strength_option = "weight"
     annotation = "wrong"
-    config: CAIPIConfig
 
     def view(self, step: Step) -> View:
         """Return the images with new noise in their wrong regions; equations (1) and (2)."""

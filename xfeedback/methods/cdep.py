@@ -27,14 +27,13 @@ class CDEPConfig(WeightedConfig):
     """
 
 
-class CDEPFeedback(Feedback):
+class CDEPFeedback(Feedback[CDEPConfig]):
     """Penalise the share of the wrong region in the contextual decomposition of the logits."""
 
     name = "cdep"
     Config = CDEPConfig
     strength_option = "weight"
     annotation = "wrong"
-    config: CDEPConfig
 
     def __init__(self, config: CDEPConfig | None = None) -> None:
         super().__init__(config)

@@ -28,7 +28,7 @@ REPORT_EVERY = 8
 """Steps between two looks at what was changed, which cost some passes over the tensor."""
 
 
-class ChallengerFeedback(Feedback):
+class ChallengerFeedback(Feedback[ChallengerConfig]):
     """Train on the input, or on features, with the evidence weakened that the network leans on, beside the clean pass.
 
     Attributes:
@@ -39,7 +39,6 @@ class ChallengerFeedback(Feedback):
     Config = ChallengerConfig
     strength_option = "lambda_challenge"
     takes = ("image", "series", "text")
-    config: ChallengerConfig
 
     def __init__(self, config: ChallengerConfig | None = None) -> None:
         super().__init__(config)

@@ -35,12 +35,11 @@ class CutMixConfig(FeedbackConfig):
         require(0 <= self.probability <= 1, "probability", self.probability, "from 0 to 1")
 
 
-class CutMixFeedback(Feedback):
+class CutMixFeedback(Feedback[CutMixConfig]):
     """Paste the same box of a partner into each image of a batch."""
 
     name = "cutmix"
     Config = CutMixConfig
-    config: CutMixConfig
     n_classes = 0
 
     @property

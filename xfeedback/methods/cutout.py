@@ -45,12 +45,11 @@ class CutoutConfig(FeedbackConfig):
         require(0 <= self.probability <= 1, "probability", self.probability, "from 0 to 1")
 
 
-class CutoutFeedback(Feedback):
+class CutoutFeedback(Feedback[CutoutConfig]):
     """Hide a square or a rectangle of each image; what is hidden is no evidence, neither right nor wrong."""
 
     name = "cutout"
     Config = CutoutConfig
-    config: CutoutConfig
 
     @property
     def full_strength(self) -> float:

@@ -30,14 +30,13 @@ class FGSMConfig(FeedbackConfig):
         require(0 <= self.share <= 1, "share", self.share, "from 0 to 1")
 
 
-class FGSMFeedback(Feedback):
+class FGSMFeedback(Feedback[FGSMConfig]):
     """Train on adversarial samples beside the clean ones."""
 
     name = "fgsm"
     Config = FGSMConfig
     takes = ("image", "series")
     input_gradient = True
-    config: FGSMConfig
 
     @property
     def full_strength(self) -> float:

@@ -43,13 +43,12 @@ class GAINConfig(CamConfig, WeightedConfig):
         require(self.omega > 0, "omega", self.omega, "above 0")
 
 
-class GAINFeedback(CamFeedback):
+class GAINFeedback(CamFeedback[GAINConfig]):
     """Penalise the class score of the input without its attended part, and attention off the annotated region."""
 
     name = "gain"
     Config = GAINConfig
     strength_option = "weight"
-    config: GAINConfig
 
     @classmethod
     def annotation_for(cls, config: FeedbackConfig) -> Literal["none", "mask", "wrong"]:

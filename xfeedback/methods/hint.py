@@ -23,14 +23,13 @@ class HINTConfig(CamConfig, WeightedConfig):
     """
 
 
-class HINTFeedback(CamFeedback):
+class HINTFeedback(CamFeedback[HINTConfig]):
     """Penalise the squared difference of the rescaled Grad-CAM and the right region."""
 
     name = "hint"
     Config = HINTConfig
     strength_option = "weight"
     annotation = "mask"
-    config: HINTConfig
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"agreement": weight * mean (norm01(up(M)) - O)^2}``; equations (2) to (4)."""

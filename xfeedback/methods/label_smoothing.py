@@ -28,13 +28,12 @@ class LabelSmoothingConfig(FeedbackConfig):
         require(0 <= self.epsilon < 1, "epsilon", self.epsilon, "at least 0 and below 1")
 
 
-class LabelSmoothingFeedback(Feedback):
+class LabelSmoothingFeedback(Feedback[LabelSmoothingConfig]):
     """Weigh the cross-entropy by 1 - epsilon, and add epsilon times that against equal shares of all classes."""
 
     name = "label_smoothing"
     Config = LabelSmoothingConfig
     takes = ("image", "series", "text")
-    config: LabelSmoothingConfig
 
     @property
     def full_strength(self) -> float:

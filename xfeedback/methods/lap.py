@@ -23,6 +23,7 @@ from xfeedback.models.recalibrate import recalibrate
 from xfeedback.models.rows import Row, RowOptions
 from xfeedback.models.running import mode
 from xfeedback.models.surgery import Preset, add_attention_branch, extend, in_shortcut
+from xfeedback.models.torch_bases import BatchNorm
 from xfeedback.precision import widened
 from xfeedback.types import Phase
 
@@ -137,14 +138,13 @@ class LAPConfig(FeedbackConfig):
         require(counted, "concepts", self.concepts, "auto, classes, or 1 or more")
 
 
-class LAPFeedback(Feedback):
+class LAPFeedback(Feedback[LAPConfig]):
     """Put attention pooling into the network and knowledge into its scores."""
 
     name = "lap"
     Config = LAPConfig
     strength_option = "knowledge"
     changes_network = True
-    config: LAPConfig
 
     def __init__(self, config: LAPConfig | None = None) -> None:
         super().__init__(config)
@@ -207,7 +207,7 @@ class LAPFeedback(Feedback):
             if not name.startswith(tuple(f"{site}." for site in inside)):
                 parameter.requires_grad = not frozen
         for name, module in network.named_modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm) and not name.startswith(tuple(inside)):
+            if isinstance(module, BatchNorm) and not name.startswith(tuple(inside)):
                 module.train(mode=not frozen)
 
     def phase_end(self, network: nn.Module, phase: Phase) -> None:

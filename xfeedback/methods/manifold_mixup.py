@@ -36,7 +36,7 @@ class ManifoldMixupConfig(FeedbackConfig):
         require(0 <= self.alpha < float("inf"), "alpha", self.alpha, "0 or more")
 
 
-class ManifoldMixupFeedback(Feedback):
+class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
     """Blend the samples of a batch at one of several layers, and their labels.
 
     A hook on each layer blends the next output after :meth:`change` has chosen it, and only that one.
@@ -45,7 +45,6 @@ class ManifoldMixupFeedback(Feedback):
     name = "manifold_mixup"
     Config = ManifoldMixupConfig
     takes = ("image", "series")
-    config: ManifoldMixupConfig
     n_classes = 0
     places: tuple[str, ...] = ()
 

@@ -32,13 +32,12 @@ class MixupConfig(FeedbackConfig):
         require(0 <= self.alpha < float("inf"), "alpha", self.alpha, "0 or more")
 
 
-class MixupFeedback(Feedback):
+class MixupFeedback(Feedback[MixupConfig]):
     """Blend each sample, and its label, with another of the batch; the blends are all that is trained on."""
 
     name = "mixup"
     Config = MixupConfig
     takes = ("image", "series")
-    config: MixupConfig
     n_classes = 0
 
     @property

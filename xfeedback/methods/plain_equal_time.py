@@ -26,14 +26,13 @@ class PlainEqualTimeConfig(FeedbackConfig):
         require(self.time_factor > 0, "time_factor", self.time_factor, "above 0")
 
 
-class PlainEqualTimeFeedback(Feedback):
+class PlainEqualTimeFeedback(Feedback[PlainEqualTimeConfig]):
     """The empty feedback; :func:`xfeedback.engine.equal_time.lengthened` makes its training longer."""
 
     name = "plain_equal_time"
     Config = PlainEqualTimeConfig
     takes = ("image", "series", "text")
     stamps = ("control=equal_time",)
-    config: PlainEqualTimeConfig
 
     @property
     def full_strength(self) -> float:

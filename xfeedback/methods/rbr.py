@@ -5,7 +5,7 @@ Equations (1) to (4): `docs/methods/rbr.md`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ class RBRConfig(WeightedConfig):
     """
 
 
-class RBRFeedback(Feedback):
+class RBRFeedback(Feedback[RBRConfig]):
     """Penalise the squared product of influence and input gradient inside the wrong region."""
 
     name = "rbr"
@@ -33,7 +33,6 @@ class RBRFeedback(Feedback):
     takes = ("image", "series", "text")
     annotation = "wrong"
     input_gradient = True
-    config: RBRConfig
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"influence": weight * (1/B) sum (Wr * s * g)^2}``; equations (1) to (4)."""
@@ -61,6 +60,7 @@ def influence(losses: Tensor, weights: Sequence[Tensor], x: Tensor) -> Tensor:
         weights: all trainable parameters; those the losses don't depend on count for nothing.
         x: the input, with ``requires_grad`` ``(B, ...)``.
     """
-    grads = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
+    found = torch.autograd.grad(losses.sum(), weights, create_graph=True, allow_unused=True)
+    grads = cast("tuple[Tensor | None, ...]", found)  # torch's type leaves out that None is an unused weight's
     total = torch.stack([grad.sum() for grad in grads if grad is not None]).sum()
     return torch.autograd.grad(total, x, create_graph=True)[0]

@@ -34,7 +34,7 @@ class RRRConfig(WeightedConfig):
     target: Literal["sum_log_prob", "true_class", "cross_entropy"] = "sum_log_prob"
 
 
-class RRRFeedback(Feedback):
+class RRRFeedback(Feedback[RRRConfig]):
     """Penalise the squared input gradient inside the wrong region."""
 
     name = "rrr"
@@ -43,7 +43,6 @@ class RRRFeedback(Feedback):
     takes = ("image", "series", "text")
     annotation = "wrong"
     input_gradient = True
-    config: RRRConfig
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"gradient": weight * (1/B) sum (Wr * d/dx S)^2}``; equations (1) to (3)."""

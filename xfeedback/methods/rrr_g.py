@@ -25,7 +25,7 @@ class RRRGConfig(CamConfig, WeightedConfig):
     cam_class: Literal["label", "pred"] = "pred"
 
 
-class RRRGFeedback(CamFeedback):
+class RRRGFeedback(CamFeedback[RRRGConfig]):
     """Penalise the squared, rescaled, signed Grad-CAM inside the wrong region."""
 
     name = "rrr_g"
@@ -33,7 +33,6 @@ class RRRGFeedback(CamFeedback):
     strength_option = "weight"
     annotation = "wrong"
     signed = True
-    config: RRRGConfig
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"cam": weight * (1/B) sum (Wr * norm01(up(M)))^2}``; equations (2) to (4)."""

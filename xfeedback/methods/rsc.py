@@ -40,12 +40,11 @@ class RSCConfig(FeedbackConfig):
         require(0 <= self.share <= 1, "share", self.share, "from 0 to 1")
 
 
-class RSCFeedback(Feedback):
+class RSCFeedback(Feedback[RSCConfig]):
     """Train those samples of a batch with muted features that these hurt most."""
 
     name = "rsc"
     Config = RSCConfig
-    config: RSCConfig
 
     def __init__(self, config: RSCConfig | None = None) -> None:
         super().__init__(config)

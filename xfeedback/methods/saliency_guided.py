@@ -104,14 +104,13 @@ class SaliencyGuidedConfig(FeedbackConfig):
         require(self.every_n_steps >= 1, "every_n_steps", self.every_n_steps, "1 or more")
 
 
-class SaliencyGuidedFeedback(Feedback):
+class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
     """Run a second view with the least salient positions replaced, and tie its prediction to the clean one."""
 
     name = "saliency_guided"
     Config = SaliencyGuidedConfig
     strength_option = "lambda_kl"
     takes = ("image", "series", "text")
-    config: SaliencyGuidedConfig
 
     def __init__(self, config: SaliencyGuidedConfig | None = None) -> None:
         super().__init__(config)

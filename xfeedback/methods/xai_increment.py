@@ -119,7 +119,7 @@ class XaiIncrementConfig(FeedbackConfig):
         return Lime(segmenter=segmenter, seed=seed, **(options | changed))
 
 
-class XaiIncrementFeedback(Feedback):
+class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
     """Give a training sample that the network got wrong a weight of 1 plus the distance of two explanations of it.
 
     In phases: those samples that a phase adds to the training set, once, before its first step. In ordinary training,
@@ -135,7 +135,6 @@ class XaiIncrementFeedback(Feedback):
     Config = XaiIncrementConfig
     strength_option = "scale"
     takes = ("image", "series", "text")
-    config: XaiIncrementConfig
     weights: Tensor | None
     distances: Tensor | None
 
@@ -257,13 +256,13 @@ class XaiIncrementFeedback(Feedback):
             }
         return self._known or {}
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any, **named: Any) -> None:
         for name in ("weights", "distances"):
             found, present = state_dict.get(prefix + name), getattr(self, name)
             device = None if present is None else present.device
             setattr(self, name, None if found is None else torch.empty_like(found, device=device))
         self._known = None
-        super()._load_from_state_dict(state_dict, prefix, *rest)
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)
 
 
 class XaiIncrement(PresetModule):

@@ -90,15 +90,15 @@ class XBLConfig(CamConfig):
         require(fixed, "scale", self.scale, "fixed for distance=released")
 
 
-class XBLFeedback(CamFeedback):
+class XBLFeedback(CamFeedback[XBLConfig]):
     """Penalise the expected distance of Grad-CAM's mass from the annotated object."""
 
     name = "xbl"
     Config = XBLConfig
     strength_option = "c_exp"
     annotation = "mask"
-    config: XBLConfig
     balance: Tensor
+    _first: Tensor | None
 
     def __init__(self, config: XBLConfig | None = None) -> None:
         super().__init__(config)
