@@ -1,7 +1,7 @@
 """What a check of own data collects, and how it is collected."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -44,7 +44,7 @@ class Found:
     warnings: list[str] = field(default_factory=list)
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
+    def noting(self) -> Generator[None]:
         """Note what is refused in the block as a problem, and go on after it."""
         try:
             yield

@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -21,7 +21,7 @@ class Progress(Callback):
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self._bar: tqdm | None = None
+        self._bar: tqdm[NoReturn] | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the bar where training stands, in one of the processes that train together."""

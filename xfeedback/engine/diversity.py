@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
 
 from xfeedback.engine.localise import first
 from xfeedback.explain.sites import INPUT, derivatives
@@ -15,6 +14,7 @@ from xfeedback.metrics.diversity import effective_rank, mean_cosine, relevant_un
 from xfeedback.metrics.margins import margins, narrow_share
 from xfeedback.models.running import tapped
 from xfeedback.models.text_base import TextNetwork
+from xfeedback.models.torch_bases import ConvNd
 from xfeedback.types import Batch
 
 
@@ -44,7 +44,7 @@ def diversity(
         with torch.no_grad(), tapped(network, layers) as outputs:
             network(x)
         for name, value in outputs.items():
-            collected[name].append(_by_feature(value, conv=isinstance(network.get_submodule(name), _ConvNd)))
+            collected[name].append(_by_feature(value, conv=isinstance(network.get_submodule(name), ConvNd)))
         units.append(relevant_units(_evidence(network, x, batch.y)))
     weights = [network.get_submodule(name).get_parameter("weight") for name in layers]
     ranks = [effective_rank(torch.cat(parts)) for parts in collected.values() if parts]
@@ -60,7 +60,7 @@ def diversity(
 
 def filters(network: nn.Module) -> tuple[str, ...]:
     """Return the convolutions with two filters or more; of a network without any, the linear layers."""
-    for kind in (_ConvNd, nn.Linear):
+    for kind in (ConvNd, nn.Linear):
         found = [name for name, layer in network.named_modules() if isinstance(layer, kind) and len(layer.weight) > 1]
         if found:
             return tuple(found)

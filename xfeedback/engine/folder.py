@@ -5,7 +5,7 @@ import fcntl
 import json
 import os
 import traceback
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -92,7 +92,7 @@ class RunFolder:
             raise unwritable(self.path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self) -> Generator[None]:
         """Make the folder and hold its lock; the lock goes with the process, however it ends.
 
         Raises:
@@ -172,7 +172,7 @@ class RunFolder:
 
 
 @contextmanager
-def locked(path: Path, what: str) -> Iterator[None]:
+def locked(path: Path, what: str) -> Generator[None]:
     """Make a folder and hold its lock; the lock goes with the process, however it ends.
 
     Args:

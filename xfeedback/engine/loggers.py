@@ -62,9 +62,9 @@ class Guarded(Logger):
         whole = None if step is None else step + self.steps_before
         self._try(lambda: self.logger.log_metrics(metrics, whole))
 
-    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def log_hyperparams(self, params: dict[str, Any], *args: Any, **kwargs: Any) -> None:
         """Log the configuration."""
-        self._try(lambda: self.logger.log_hyperparams(params, *args, **kwargs))  # type: ignore[arg-type]
+        self._try(lambda: self.logger.log_hyperparams(params, *args, **kwargs))
 
     def save(self) -> None:
         """Write what is pending."""

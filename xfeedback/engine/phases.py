@@ -117,8 +117,9 @@ class Training:
         record, number = self.record, self.record.number
         keeper = KeepRecord(record, self.spec.phases.optimiser)
         place = self._place()
-        shown = {"metric": self.metric, "timer": self.timer, "logger": self.logger}
-        trainer = build_trainer(self.spec, self.folder, place, **shown, further=[keeper])
+        trainer = build_trainer(
+            self.spec, self.folder, place, metric=self.metric, timer=self.timer, logger=self.logger, further=[keeper]
+        )
         loading = self._loading(trainer)
         self.module.to(loading.device)
         if checkpoint is None:

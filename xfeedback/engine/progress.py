@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,7 +64,7 @@ class Watch:
         return Tally(**counted, seconds=time.time() - self.began)
 
     @contextmanager
-    def reporting(self, say: Callable[[Tally], None]) -> Iterator[None]:
+    def reporting(self, say: Callable[[Tally], None]) -> Generator[None]:
         """Say in the background how far the cells are, each time one of them has ended."""
         stop = threading.Event()
 

@@ -93,5 +93,5 @@ def restore_buffers(module: nn.Module, state: Mapping[str, Tensor]) -> None:
         if not key.startswith("feedbacks."):
             continue
         owner = module.get_submodule(path)
-        if name not in owner._parameters:
+        if name not in owner._parameters:  # pyright: ignore[reportPrivateUsage]
             owner.register_buffer(name, value.clone())

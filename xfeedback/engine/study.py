@@ -7,7 +7,7 @@ study that was interrupted asks for the same values again, and finds the runs th
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isfinite
@@ -113,7 +113,7 @@ class TuningStudy:
             self._asking.add_trials(stored.get_trials(deepcopy=False))
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self) -> Generator[None]:
         """Take up the trials of earlier commands and keep other processes away from the study.
 
         Raises:

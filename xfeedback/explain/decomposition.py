@@ -15,10 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.fx import Graph, Node, Tracer
 from torch.fx.node import map_arg
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from xfeedback.errors import UserError
+from xfeedback.models.torch_bases import BatchNorm, DropoutNd
 
 
 class Pair(NamedTuple):
@@ -114,21 +113,21 @@ def rectified(x: Pair) -> Pair:
 def max_pooled(x: Pair, *args: Any, **options: Any) -> Pair:
     """Take both parts from the cells where their sum is largest; equation (4)."""
     options = {key: value for key, value in options.items() if key != "return_indices"}
-    pooled, where = F.max_pool2d(x.total, *args, **options, return_indices=True)  # pyright: ignore[reportCallIssue]
+    pooled, where = F.max_pool2d(x.total, *args, **options, return_indices=True)
     parts = (part.flatten(2).gather(2, where.flatten(2)).view(pooled.shape) for part in x)
     return Pair(*parts)
 
 
 def _convolved(layer: nn.Conv2d, x: Pair) -> Pair:
     bias = None if layer.bias is None else layer.bias[:, None, None]
-    return affine(lambda part: layer._conv_forward(part, layer.weight, None), bias, x)
+    return affine(lambda part: layer._conv_forward(part, layer.weight, None), bias, x)  # pyright: ignore[reportPrivateUsage]
 
 
 def _dense(layer: nn.Linear, x: Pair) -> Pair:
     return affine(lambda part: F.linear(part, layer.weight), layer.bias, x)
 
 
-def _normalised(layer: _BatchNorm, x: Pair) -> Pair:
+def _normalised(layer: BatchNorm, x: Pair) -> Pair:
     """Normalisation is affine once the statistics of the whole are known; equation (5)."""
     mean, var = layer.running_mean, layer.running_var
     if layer.training or mean is None or var is None:
@@ -136,14 +135,15 @@ def _normalised(layer: _BatchNorm, x: Pair) -> Pair:
         axes = [axis for axis in range(total.ndim) if axis != 1]
         mean, var = total.mean(axes), total.var(axes, correction=0)
     scale = (var + layer.eps).rsqrt()
-    if layer.weight is not None:
-        scale = scale * layer.weight
-    bias = -mean * scale if layer.bias is None else layer.bias - mean * scale
+    weight, shift = (cast("Tensor | None", parameter) for parameter in (layer.weight, layer.bias))
+    if weight is not None:
+        scale = scale * weight
+    bias = -mean * scale if shift is None else shift - mean * scale
     scale, bias = (t.view(1, -1, *[1] * (x.b.ndim - 2)) for t in (scale, bias))
     return affine(lambda part: part * scale, bias, x)
 
 
-def _dropped(layer: _DropoutNd, x: Pair) -> Pair:
+def _dropped(layer: DropoutNd, x: Pair) -> Pair:
     kept = layer(torch.ones_like(x.b))
     return Pair(x.b * kept, x.g * kept)
 
@@ -159,10 +159,10 @@ def _linear_layer(layer: nn.Module, x: Pair) -> Pair:
 LAYERS: Mapping[type[nn.Module], Callable[..., Pair]] = {
     nn.Conv2d: _convolved,
     nn.Linear: _dense,
-    _BatchNorm: _normalised,
+    BatchNorm: _normalised,
     nn.ReLU: lambda _layer, x: rectified(x),
     nn.MaxPool2d: _max_pool_layer,
-    _DropoutNd: _dropped,
+    DropoutNd: _dropped,
     nn.AvgPool2d: _linear_layer,
     nn.AdaptiveAvgPool2d: _linear_layer,
     nn.Flatten: _linear_layer,

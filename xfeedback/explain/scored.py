@@ -140,8 +140,8 @@ class Explained:
         draws = generator(x.device, 0, "explain", name, number)
         if name == "smoothgrad":
             sd = self._noise(x, 0.1 * x[real_tokens(x)].std()) if self.kind == "text" else 1.0
-            options = {"copies": NOISY_COPIES[self.kind], "squared": self.kind == "image"}
-            return smoothgrad(self.network, x, target, draws, sd=sd, **options)
+            copies, squared = NOISY_COPIES[self.kind], self.kind == "image"
+            return smoothgrad(self.network, x, target, draws, sd=sd, copies=copies, squared=squared)
         if name == "integrated_gradients":
             return integrated_gradients(self.network, x, target, self._start(x, number))
         if name == "deeplift":

@@ -1,6 +1,6 @@
 """Derivatives of a network's outputs at its input or at the output of any of its layers, in one pass."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -96,7 +96,7 @@ def with_tensor(output: Any, value: Tensor) -> Any:
 
 
 @contextmanager
-def fixed_weights(network: nn.Module) -> Iterator[None]:
+def fixed_weights(network: nn.Module) -> Generator[None]:
     """Treat the weights as constants inside the block; cuDNN's recurrent layers can't be explained in evaluation mode.
 
     The flags are those of before afterwards.
@@ -114,7 +114,7 @@ def fixed_weights(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _held(network: nn.Module, layers: Sequence[str], held: dict[str, Tensor]) -> Iterator[None]:
+def _held(network: nn.Module, layers: Sequence[str], held: dict[str, Tensor]) -> Generator[None]:
     """Hold the outputs of ``layers``; without a leaf yet, the first to come becomes one and starts the graph."""
 
     def hook_for(name: str) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from xfeedback.models.lap import LAP
 from xfeedback.models.running import mode
+from xfeedback.models.torch_bases import NormBase
 
 _WINDOWED = ("max_pool2d", "max_pool2d_with_indices", "avg_pool2d")
 _GLOBAL = ("mean", "_adaptive_avg_pool2d", "adaptive_max_pool2d")
@@ -48,7 +49,7 @@ class _Calls(TorchDispatchMode):
         name = func._overloadpacket.__name__
         module, kind = (self.running[-1][0], self.running[-1][1]) if self.running else ("", None)
         inside = any(isinstance(m, LAP) or type(m).__name__ in _MODULES for _, m in self.running)
-        if not inside and not isinstance(kind, nn.modules.batchnorm._NormBase):
+        if not inside and not isinstance(kind, NormBase):
             if name in _WINDOWED and max(args[2] if len(args) > 2 and args[2] else args[1]) > 1:
                 self.found.append(PoolCall(name=name, module=module, strides=True))
             elif name in _GLOBAL and _is_global(name, args):

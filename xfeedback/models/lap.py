@@ -5,7 +5,7 @@ that share weights, H x W input grid, h x w output grid, n cells of a window.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -214,8 +214,8 @@ class LAP(nn.Module):
         return weighted_pool(x, weights, window)
 
     def _weights(self, scores: Tensor) -> Tensor:
-        form = {"p": self.options.p, "normalize": self.options.normalize}
-        weights = window_weights(self._driving(scores), self.alpha, self.window, **form)
+        p, normalize = self.options.p, self.options.normalize
+        weights = window_weights(self._driving(scores), self.alpha, self.window, p=p, normalize=normalize)
         if self.kept is None:
             return weights
         left = weights * window_cells(self.kept.to(weights.dtype), self.window)[0]
@@ -244,7 +244,7 @@ def sites(network: nn.Module) -> dict[str, LAP]:
 
 
 @contextmanager
-def returned_maps(network: nn.Module) -> Iterator[dict[str, list[SiteMaps]]]:
+def returned_maps(network: nn.Module) -> Generator[dict[str, list[SiteMaps]]]:
     """Collect each site's scores and weights, one entry a call, during forwards inside the block; no hooks.
 
     Sites stand in the order in which they ran.
@@ -265,7 +265,7 @@ def returned_maps(network: nn.Module) -> Iterator[dict[str, list[SiteMaps]]]:
 
 
 @contextmanager
-def only_cells(layer: LAP, kept: Tensor) -> Iterator[None]:
+def only_cells(layer: LAP, kept: Tensor) -> Generator[None]:
     """Let a site pool only some cells inside the block; what its other cells weighed goes to these in proportion.
 
     Args:

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.dropout import _DropoutNd
 
 from xfeedback.models.layers import get_layer, is_cut
 from xfeedback.models.running import mode, resting_statistics
 from xfeedback.models.stages import Trace, before
+from xfeedback.models.torch_bases import DropoutNd, NormBase
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def quiet_part(network: nn.Module, found: Trace) -> Quiet | None:
 
 def _noisy(module: nn.Module) -> bool:
     recurrent = isinstance(module, nn.RNNBase) and module.dropout > 0
-    return recurrent or isinstance(module, _NormBase | _DropoutNd)
+    return recurrent or isinstance(module, NormBase | DropoutNd)
 
 
 def _alike(network: nn.Module, x: Tensor, layer: str) -> bool:

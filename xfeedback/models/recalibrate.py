@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import nn
 
 from xfeedback.models.running import mode
+from xfeedback.models.torch_bases import BatchNorm
 from xfeedback.types import Batch
 
 
@@ -25,7 +26,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Batch], samples: int) -> i
     Returns:
         How many samples were seen; 0 for a network without such layers.
     """
-    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    layers = [m for m in network.modules() if isinstance(m, BatchNorm) and m.track_running_stats]
     if not layers:
         return 0
     usual, seen = [layer.momentum for layer in layers], 0
@@ -45,7 +46,7 @@ def recalibrate(network: nn.Module, batches: Iterable[Batch], samples: int) -> i
     return seen
 
 
-def _shared(layer: nn.modules.batchnorm._BatchNorm) -> None:
+def _shared(layer: BatchNorm) -> None:
     if not (dist.is_available() and dist.is_initialized()):
         return
     for statistic in (layer.running_mean, layer.running_var):

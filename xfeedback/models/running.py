@@ -1,18 +1,18 @@
 """Ways to run a network that leave it as it was: with layers tapped, in evaluation mode, with statistics at rest."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.utils.hooks import RemovableHandle
 
 from xfeedback.models.layers import get_layer
+from xfeedback.models.torch_bases import NormBase
 
 
 @contextmanager
-def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def tapped(network: nn.Module, layers: Sequence[str]) -> Generator[dict[str, Tensor]]:
     """Collect the outputs of the named layers during forwards inside the block, as parts of the graph."""
     outputs: dict[str, Tensor] = {}
 
@@ -31,7 +31,7 @@ def tapped(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tens
 
 
 @contextmanager
-def mode(network: nn.Module, *, training: bool) -> Iterator[None]:
+def mode(network: nn.Module, *, training: bool) -> Generator[None]:
     """Run the block in training or evaluation mode, then restore each module's own flag."""
     flags = [(module, module.training) for module in network.modules()]
     network.train(training)
@@ -43,9 +43,9 @@ def mode(network: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def resting_statistics(network: nn.Module) -> Iterator[None]:
+def resting_statistics(network: nn.Module) -> Generator[None]:
     """Let normalisation layers use batch statistics without moving their running ones."""
-    layers = [m for m in network.modules() if isinstance(m, _NormBase) and m.track_running_stats]
+    layers = [m for m in network.modules() if isinstance(m, NormBase) and m.track_running_stats]
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.track_running_stats, layer.momentum = False, 0.0
@@ -57,7 +57,7 @@ def resting_statistics(network: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Iterator[None]:
+def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Generator[None]:
     """Replace the named layers' outputs (the first, where there are several) by what ``changes`` makes of them."""
 
     def hook_for(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
@@ -75,7 +75,7 @@ def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
 
 
 @contextmanager
-def recalled(network: nn.Module, outputs: Mapping[str, Any]) -> Iterator[None]:
+def recalled(network: nn.Module, outputs: Mapping[str, Any]) -> Generator[None]:
     """Let the named layers, which run once a forward pass, return known outputs instead of computing them."""
     layers = {name: get_layer(network, name) for name in outputs}
     former = {name: layer.__dict__.get("forward") for name, layer in layers.items()}

@@ -6,15 +6,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.modules.dropout import _DropoutNd
-from torch.nn.modules.pooling import _AvgPoolNd, _MaxPoolNd
 
 from xfeedback.errors import UserError
 from xfeedback.models.layers import get_layer, is_cut
 from xfeedback.models.running import mode
 from xfeedback.models.text_base import TextNetwork
+from xfeedback.models.torch_bases import AvgPoolNd, BatchNorm, ConvNd, DropoutNd, MaxPoolNd, NormBase
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
 def dropped_before(network: nn.Module, names: Sequence[str]) -> bool:
     """Whether any of these modules holds dropout."""
     return any(
-        isinstance(inner, _DropoutNd) or (isinstance(inner, nn.RNNBase) and inner.dropout > 0)
+        isinstance(inner, DropoutNd) or (isinstance(inner, nn.RNNBase) and inner.dropout > 0)
         for name in names
         for inner in network.get_submodule(name).modules()
     )
@@ -144,10 +141,10 @@ def _ends_of_map_blocks(network: nn.Module, cuts: list[_Run]) -> tuple[str, ...]
     last, size = "", torch.Size()
     for run in cuts:
         layer, now = network.get_submodule(run.name), _size(run)
-        if isinstance(layer, _MaxPoolNd | _AvgPoolNd):
+        if isinstance(layer, MaxPoolNd | AvgPoolNd):
             ends.append(run.name)
             last = ""
-        elif not isinstance(layer, _DropoutNd):
+        elif not isinstance(layer, DropoutNd):
             ends += [last] if last and now != size else []
             last = run.name
         size = now
@@ -190,14 +187,14 @@ def features_axis(network: nn.Module, found: Trace, layer: str | None) -> int:
         if isinstance(module, nn.Linear | nn.RNNBase | nn.LayerNorm | nn.RMSNorm | nn.MultiheadAttention):
             run = found.single(layer)
             return 1 if run is not None and run.value is not None and run.value.ndim == 4 else -1
-        if isinstance(module, _ConvNd | _BatchNorm):
+        if isinstance(module, ConvNd | BatchNorm):
             return 1
     return 1
 
 
 def noiseless(network: nn.Module, example: Tensor) -> bool:
     """Whether training and evaluation mode compute the same: no BatchNorm, no dropout, no other noise."""
-    if any(isinstance(module, _NormBase) for module in network.modules()):
+    if any(isinstance(module, NormBase) for module in network.modules()):
         return False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)

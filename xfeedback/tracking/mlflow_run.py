@@ -2,15 +2,14 @@
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xfeedback.tracking.pictures import CONFUSION, PICTURES
 
 if TYPE_CHECKING:
-    from mlflow.tracking import MlflowClient  # type: ignore[import-not-found]
     from pytorch_lightning.loggers import MLFlowLogger
 
 FOLDER = "mlruns"
@@ -50,13 +49,13 @@ def _files(outputs: Path) -> str:
     return f"file:{(outputs / FOLDER).resolve()}"
 
 
-def _experiment(client: "MlflowClient", name: str) -> str:
+def _experiment(client: Any, name: str) -> str:
     found = client.get_experiment_by_name(name)
     return client.create_experiment(name) if found is None else found.experiment_id
 
 
 @contextmanager
-def _alone(outputs: Path) -> Iterator[None]:
+def _alone(outputs: Path) -> Generator[None]:
     """Let no other process make the same experiment at the same moment; the lock goes with the process."""
     outputs.mkdir(parents=True, exist_ok=True)
     with (outputs / f".{FOLDER}.lock").open("w") as handle:

@@ -1,7 +1,7 @@
 """One run at wandb: online where that works, offline otherwise, with the same content."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -137,7 +137,7 @@ def finish(run: "Run", ending: str) -> None:
 
 
 @contextmanager
-def kept_in(folder: Path) -> Iterator[None]:
+def kept_in(folder: Path) -> Generator[None]:
     """Let wandb keep the files behind tables in ``folder/wandb/data``; by default they would lie in the home folder."""
     given = os.environ.get(_DATA)
     os.environ.setdefault(_DATA, str((folder / "wandb" / "data").resolve()))

@@ -47,8 +47,10 @@ PRODUCTS = ("mul", "__mul__", "__rmul__", "mul_", "__imul__", "matmul", "__matmu
 
 CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
-KEEPS_SIGN = {*SHAPING, "max_pool1d", "max_pool2d", "max_pool3d", "relu", "relu_", "mean", "sum"}
-KEEPS_SIGN |= {"avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"}
+KEEPS_SIGN = {
+    *(*SHAPING, "max_pool1d", "max_pool2d", "max_pool3d", "relu", "relu_", "mean", "sum"),
+    *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
+}
 MAKES_POSITIVE = {"relu", "relu_", "sigmoid", "softmax", "relu6"}
 
 
