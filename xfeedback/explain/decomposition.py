@@ -152,6 +152,10 @@ def _max_pool_layer(layer: nn.MaxPool2d, x: Pair) -> Pair:
     return max_pooled(x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
 
 
+def _relu_layer(_layer: nn.ReLU, x: Pair) -> Pair:
+    return rectified(x)
+
+
 def _linear_layer(layer: nn.Module, x: Pair) -> Pair:
     return Pair(layer(x.b), layer(x.g))
 
@@ -160,7 +164,7 @@ LAYERS: Mapping[type[nn.Module], Callable[..., Pair]] = {
     nn.Conv2d: _convolved,
     nn.Linear: _dense,
     BatchNorm: _normalised,
-    nn.ReLU: lambda _layer, x: rectified(x),
+    nn.ReLU: _relu_layer,
     nn.MaxPool2d: _max_pool_layer,
     DropoutNd: _dropped,
     nn.AvgPool2d: _linear_layer,
@@ -194,19 +198,43 @@ def _rule(network: nn.Module, node: Node, arguments: Sequence[Any]) -> Callable[
         return None if found is None else partial(found, layer)
     name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
     rules: dict[str, Callable[..., Any]] = {
-        **dict.fromkeys(("relu", "relu_"), lambda x, **_: rectified(x)),
-        **dict.fromkeys(LINEAR, lambda x, *rest, **more: Pair(*(_called(node, part, *rest, **more) for part in x))),
-        "cat": lambda xs, *dim, **more: Pair(*(torch.cat(parts, *dim, **more) for parts in zip(*xs, strict=True))),
+        **dict.fromkeys(("relu", "relu_"), _relu),
+        **dict.fromkeys(LINEAR, partial(_part_by_part, node)),
+        "cat": _joined,
         "max_pool2d": max_pooled,
-        "size": lambda x, *dim: x.b.size(*dim),
+        "size": _size,
     }
     if name == "getattr" and arguments[1] in FACTS:
-        return lambda x, fact: getattr(x.b, fact)
+        return _fact
     if name in ("add", "iadd", "add_") and all(isinstance(a, Pair) for a in arguments):
-        return lambda x, y: Pair(x.b + y.b, x.g + y.g)
+        return _sum
     if name == "pad" and node.kwargs.get("value"):  # padding with anything but zeros is not linear
         return None
     return rules.get(name)
+
+
+def _relu(x: Pair, **_: Any) -> Pair:
+    return rectified(x)
+
+
+def _part_by_part(node: Node, x: Pair, *rest: Any, **more: Any) -> Pair:
+    return Pair(*(_called(node, part, *rest, **more) for part in x))
+
+
+def _joined(pairs: Sequence[Pair], *dim: int, **more: int) -> Pair:
+    return Pair(*(torch.cat(parts, *dim, **more) for parts in zip(*pairs, strict=True)))
+
+
+def _size(x: Pair, *dim: int) -> int | torch.Size:
+    return x.b.size(*dim)
+
+
+def _fact(x: Pair, fact: str) -> Any:
+    return getattr(x.b, fact)
+
+
+def _sum(x: Pair, y: Pair) -> Pair:
+    return Pair(x.b + y.b, x.g + y.g)
 
 
 def _called(node: Node, *arguments: Any, **options: Any) -> Any:

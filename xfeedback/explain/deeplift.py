@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils.hooks import RemovableHandle
 
 from xfeedback.explain.gradient import gradient
 from xfeedback.explain.outputs import explained_output
@@ -165,11 +166,14 @@ def _calls(network: nn.Module, x: Tensor) -> tuple[Counter[str], list[str]]:
 
         return hook
 
-    handles = []
+    def left(*_: object) -> None:
+        inside.pop()
+
+    handles: list[RemovableHandle] = []
     for name, layer in network.named_modules():
         if isinstance(layer, RULED):
             handles.append(layer.register_forward_pre_hook(entered(name)))
-            handles.append(layer.register_forward_hook(lambda *_: inside.pop() and None))
+            handles.append(layer.register_forward_hook(left))
     watch = _Watch(inside)
     try:
         with torch.no_grad(), watch:

@@ -106,12 +106,11 @@ def temperature(logits: Tensor, y: Tensor) -> float:
     """
     wide = logits.double().cpu()
     labels = y.cpu()
-    found = minimize_scalar(
-        lambda t: log_loss(wide / np.exp(t), labels),
-        bounds=(FINEST, COARSEST),
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
+
+    def loss(t: float) -> float:
+        return log_loss(wide / np.exp(t), labels)
+
+    found = minimize_scalar(loss, bounds=(FINEST, COARSEST), method="bounded", options={"xatol": 1e-6})
     return float(np.exp(found.x))
 
 

@@ -75,8 +75,11 @@ def functional_pools(network: nn.Module, example: Tensor) -> list[PoolCall]:
     """
     running: list[tuple[str, nn.Module]] = []
 
-    def entering(name: str) -> Callable[..., None]:
-        return lambda module, _inputs: running.append((name, module))
+    def entering(name: str) -> Callable[[nn.Module, object], None]:
+        def hook(module: nn.Module, _inputs: object) -> None:
+            running.append((name, module))
+
+        return hook
 
     def leaving(*_: Any) -> None:
         running.pop()

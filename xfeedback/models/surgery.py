@@ -201,12 +201,12 @@ def _window(module: nn.Module, shape: torch.Size) -> Window | None:
 
 def _swapped(network: nn.Module, site: Site) -> Site:
     """The site with its change; a pooling module that flattens (timm's fast ones) goes on flattening."""
-    if getattr(network.get_submodule(site.name), "flatten", False):
-        name = site.name
-        return replace(
-            site, name=f"{name}.0", change=lambda pool: _set(network, name, nn.Sequential(pool, nn.Flatten(1)))
-        )
-    return replace(site, change=lambda pool: _set(network, site.name, pool))
+    flattens = getattr(network.get_submodule(site.name), "flatten", False)
+
+    def change(pool: nn.Module) -> None:
+        _set(network, site.name, nn.Sequential(pool, nn.Flatten(1)) if flattens else pool)
+
+    return replace(site, name=f"{site.name}.0" if flattens else site.name, change=change)
 
 
 def _strides(network: nn.Module, inputs: dict[str, list[torch.Size]]) -> Iterator[tuple[str, Site]]:
