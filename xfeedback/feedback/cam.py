@@ -1,7 +1,7 @@
 """The common part of methods that steer Grad-CAM: which layer, which output, and the map of a step with its graph."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, cast
+from typing import ClassVar, Generic, Literal
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +101,7 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
         """Return M ``(B, h, w)`` of the clean training pass with its graph; computed once for all who ask alike."""
         config = self.config
         key = ("cam", *self.layers, config.target, config.cam_class, config.guided, config.second_order)
-        return step.once((*key, self._head, self.signed), lambda: self._cam(step))
+        return step.once((*key, self._head, self.signed), self._cam)
 
     def _cam(self, step: Step) -> Tensor:
         features = step.features[self.layers[0]]
@@ -113,10 +113,13 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
                 return grad_cam(
                     output, features, guided=guided, signed=self.signed, create_graph=True, second_order=order
                 )
-            weight = cast(nn.Linear, step.network.get_submodule(self._head)).weight
-            return closed_form_grad_cam(
-                step.logits, features, weight, target, kind=kind, guided=guided, signed=self.signed
-            )
+
+            def closed(weight: Tensor, logits: Tensor, features: Tensor, target: Tensor) -> Tensor:
+                return closed_form_grad_cam(
+                    logits, features, weight, target, kind=kind, guided=guided, signed=self.signed
+                )
+
+            return step.with_weight(self._head, closed, step.logits, features, target)
 
     def report_ratio(self, step: Step, term: Tensor) -> None:
         """Report ``grad_ratio``: how strongly ``term`` pulls at the explained map, relative to the cross-entropy.
@@ -126,7 +129,6 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
         """
         if step.number % RATIO_EVERY != 1:
             return
-        features = step.features[self.layers[0]]
-        pulls = [torch.autograd.grad(loss, features, retain_graph=True)[0] for loss in (term, step.losses.mean())]
+        pulls = [step.pull(loss, self.layers[0]) for loss in (term, step.losses.mean())]
         own, ce = (pull.float().norm() for pull in pulls)
         step.reports[f"{self.name}/grad_ratio"] = own / ce.clamp_min(EPS)

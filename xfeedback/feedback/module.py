@@ -177,7 +177,7 @@ class FeedbackModule(LightningModule):
         self._train.add(len(step.batch), {**terms, **step.reports, "loss": loss})
         self._train.add(len(step.batch), {"acc": 100 * (step.logits.argmax(1) == step.batch.y).float().mean()})
         if loss.device.type == "cpu" and not torch.isfinite(loss):
-            raise _not_finite({**terms, "loss": loss}, f"epoch {self.current_epoch}, step {step.number}")
+            raise not_finite({**terms, "loss": loss}, f"epoch {self.current_epoch}, step {step.number}")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the sums of an epoch under way, so that its means come out the same after a stop."""
@@ -202,7 +202,7 @@ class FeedbackModule(LightningModule):
             return
         means = self._train.read()
         if not all(math.isfinite(value) for value in means.values()):
-            raise _not_finite({k: torch.tensor(v) for k, v in means.items()}, f"epoch {self.current_epoch}")
+            raise not_finite({k: torch.tensor(v) for k, v in means.items()}, f"epoch {self.current_epoch}")
         figures = {f"train/{name}": value for name, value in means.items()}
         weighted = [f for f in self.active() if f.strength_option is not None]
         figures |= {f"train/{f.name}/weight": f.strength(self.current_epoch) for f in weighted}
@@ -244,6 +244,7 @@ class PresetModule(FeedbackModule):
 _HOST_OPTIONS = ("optimiser", "example", "seed", "channels_last", "val_names")
 
 
-def _not_finite(terms: Mapping[str, Tensor], where: str) -> TrainingError:
+def not_finite(terms: Mapping[str, Tensor], where: str) -> TrainingError:
+    """Return the error of a training whose loss is not finite; ``terms`` hold a value that is not."""
     bad = next(name for name, value in terms.items() if not torch.isfinite(value).all())
     return TrainingError(f"the loss is not finite at {where}: term '{bad}'. Lower optimiser.lr or the term's weight.")

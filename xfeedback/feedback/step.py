@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
@@ -64,11 +66,23 @@ class Step:
         wide, soft = widened(logits), self.batch.target
         return F.cross_entropy(wide, self.batch.y if soft is None else soft.to(wide.dtype), reduction="none")
 
-    def once(self, key: object, compute: Callable[[], Tensor]) -> Tensor:
-        """Return ``compute()``, remembered under ``key`` for the rest of the step."""
+    def once(self, key: object, compute: "Callable[[Step], Tensor]") -> Tensor:
+        """Return ``compute(step)`` ``(B, ...)``, remembered under ``key`` for the rest of the step.
+
+        What is heavy and the same for every sample belongs here: where several seeds are trained as one, ``compute`` is
+        given the step of all their samples, and each seed gets its part.
+        """
         if key not in self._known:
-            self._known[key] = compute()
+            self._known[key] = compute(self)
         return self._known[key]
+
+    def with_weight(self, layer: str, compute: Callable[..., Tensor], *values: Tensor) -> Tensor:
+        """Return ``compute(weight, *values)`` with the weight of a layer; each of the values is ``(B, ...)``."""
+        return compute(cast("nn.Linear", self.network.get_submodule(layer)).weight, *values)
+
+    def pull(self, loss: Tensor, layer: str) -> Tensor:
+        """Return the gradient of a loss at a tapped layer's output, of its shape; the graph stays."""
+        return torch.autograd.grad(loss, self.features[layer], retain_graph=True)[0]
 
     def input_gradient(self, kind: Output, target: Tensor, target_name: str, *, create_graph: bool = False) -> Tensor:
         """Return the gradient of an output of the clean training pass with respect to the input, shape of ``x``.
@@ -76,16 +90,16 @@ class Step:
         ``target_name`` names the target for sharing: two feedbacks that ask for the same one get the same tensor.
         """
 
-        def compute() -> Tensor:
-            return gradient(explained_output(self.logits, target, kind), self.x, create_graph=create_graph)
+        def compute(step: Step) -> Tensor:
+            return gradient(explained_output(step.logits, target, kind), step.x, create_graph=create_graph)
 
         return self.once(("input_gradient", kind, target_name, create_graph), compute)
 
     def evaluation_gradient(self, kind: Output, target: Tensor, target_name: str) -> Tensor:
         """Return :func:`~xfeedback.explain.maps.evaluation_gradient` of the input: one more forward, detached."""
 
-        def compute() -> Tensor:
-            return evaluation_gradient(self.network, self.x, target, kind=kind)
+        def compute(step: Step) -> Tensor:
+            return evaluation_gradient(step.network, step.x, target, kind=kind)
 
         return self.once(("evaluation_gradient", kind, target_name), compute)
 

@@ -28,6 +28,7 @@ class CAIPIFeedback(Feedback[CAIPIConfig]):
     """Train on one counterexample of each annotated image beside the image."""
 
     name = "caipi"
+    stacks = True
     Config = CAIPIConfig
     strength_option = "weight"
     annotation = "wrong"

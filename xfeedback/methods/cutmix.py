@@ -39,6 +39,7 @@ class CutMixFeedback(Feedback[CutMixConfig]):
     """Paste the same box of a partner into each image of a batch."""
 
     name = "cutmix"
+    stacks = True
     Config = CutMixConfig
     n_classes = 0
 

@@ -49,6 +49,7 @@ class CutoutFeedback(Feedback[CutoutConfig]):
     """Hide a square or a rectangle of each image; what is hidden is no evidence, neither right nor wrong."""
 
     name = "cutout"
+    stacks = True
     Config = CutoutConfig
 
     @property

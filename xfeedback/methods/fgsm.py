@@ -34,6 +34,7 @@ class FGSMFeedback(Feedback[FGSMConfig]):
     """Train on adversarial samples beside the clean ones."""
 
     name = "fgsm"
+    stacks = True
     Config = FGSMConfig
     takes = ("image", "series")
     input_gradient = True

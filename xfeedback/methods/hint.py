@@ -27,6 +27,7 @@ class HINTFeedback(CamFeedback[HINTConfig]):
     """Penalise the squared difference of the rescaled Grad-CAM and the right region."""
 
     name = "hint"
+    stacks = True
     Config = HINTConfig
     strength_option = "weight"
     annotation = "mask"

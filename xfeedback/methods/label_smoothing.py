@@ -32,6 +32,7 @@ class LabelSmoothingFeedback(Feedback[LabelSmoothingConfig]):
     """Weigh the cross-entropy by 1 - epsilon, and add epsilon times that against equal shares of all classes."""
 
     name = "label_smoothing"
+    stacks = True
     Config = LabelSmoothingConfig
     takes = ("image", "series", "text")
 

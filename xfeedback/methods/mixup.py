@@ -36,6 +36,7 @@ class MixupFeedback(Feedback[MixupConfig]):
     """Blend each sample, and its label, with another of the batch; the blends are all that is trained on."""
 
     name = "mixup"
+    stacks = True
     Config = MixupConfig
     takes = ("image", "series")
     n_classes = 0

@@ -14,6 +14,7 @@ class PlainFeedback(Feedback):
     """The empty feedback."""
 
     name = "plain"
+    stacks = True
     takes = ("image", "series", "text")
     Config = PlainConfig
 

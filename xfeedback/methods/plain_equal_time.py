@@ -30,6 +30,7 @@ class PlainEqualTimeFeedback(Feedback[PlainEqualTimeConfig]):
     """The empty feedback; :func:`xfeedback.engine.equal_time.lengthened` makes its training longer."""
 
     name = "plain_equal_time"
+    stacks = True
     Config = PlainEqualTimeConfig
     takes = ("image", "series", "text")
     stamps = ("control=equal_time",)

@@ -28,6 +28,7 @@ class RBRFeedback(Feedback[RBRConfig]):
     """Penalise the squared product of influence and input gradient inside the wrong region."""
 
     name = "rbr"
+    stacks = True
     Config = RBRConfig
     strength_option = "weight"
     takes = ("image", "series", "text")
@@ -36,8 +37,7 @@ class RBRFeedback(Feedback[RBRConfig]):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"influence": weight * (1/B) sum (Wr * s * g)^2}``; equations (1) to (4)."""
-        weights = [p for p in step.network.parameters() if p.requires_grad]
-        change = step.once("influence", lambda: influence(step.losses, weights, step.x))
+        change = step.once("influence", _influence)
         gradient = step.input_gradient("sum_log_prob", step.batch.y, "all", create_graph=True)
         penalty = right_reasons(change * gradient, wrong_region(step.batch, self.name))
         return {"influence": self.strength(step.epoch) * penalty}
@@ -47,6 +47,10 @@ class RBR(PresetModule):
     """LightningModule for RBR."""
 
     feedback_class: ClassVar[type[Feedback]] = RBRFeedback
+
+
+def _influence(step: Step) -> Tensor:
+    return influence(step.losses, [p for p in step.network.parameters() if p.requires_grad], step.x)
 
 
 def influence(losses: Tensor, weights: Sequence[Tensor], x: Tensor) -> Tensor:

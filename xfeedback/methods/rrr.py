@@ -38,6 +38,7 @@ class RRRFeedback(Feedback[RRRConfig]):
     """Penalise the squared input gradient inside the wrong region."""
 
     name = "rrr"
+    stacks = True
     Config = RRRConfig
     strength_option = "weight"
     takes = ("image", "series", "text")

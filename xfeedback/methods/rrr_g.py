@@ -29,6 +29,7 @@ class RRRGFeedback(CamFeedback[RRRGConfig]):
     """Penalise the squared, rescaled, signed Grad-CAM inside the wrong region."""
 
     name = "rrr_g"
+    stacks = True
     Config = RRRGConfig
     strength_option = "weight"
     annotation = "wrong"

@@ -6,6 +6,7 @@ Equations (1) to (7), options and what is unknown of the paper: `docs/methods/sa
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -108,6 +109,7 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
     """Run a second view with the least salient positions replaced, and tie its prediction to the clean one."""
 
     name = "saliency_guided"
+    stacks = True
     Config = SaliencyGuidedConfig
     strength_option = "lambda_kl"
     takes = ("image", "series", "text")
@@ -136,23 +138,29 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
 
     def saliency(self, step: Step) -> Tensor:
         """Return a, the gradient of the explained output at the input, detached; equation (1)."""
-        target = step.batch.y if self.config.explain_class == "true" else step.logits.argmax(1)
         kind: Output = self.config.explain_output
+        own, target = self.config.explain_class, self._target(step)
         if self.frozen is not None:
             x = self.frozen.embed(step.batch.x) if isinstance(self.frozen, TextNetwork) else step.batch.x
             return evaluation_gradient(self.frozen, x, target, kind=kind)
         wide = not torch.is_autocast_enabled(step.x.device.type)
         if self.config.saliency_mode == "reuse" or (self._modes_agree and wide):
-            return step.input_gradient(kind, target, self.config.explain_class).detach()
+            return step.input_gradient(kind, target, own).detach()
         if self.config.saliency_mode == "train":
-            return training_gradient(step, target, kind)
+            return step.once(("training_gradient", kind, own), self._in_training_mode)
         if self._quiet is not None and wide:
-            return self._behind_the_quiet_part(step, target, kind, self._quiet)
-        return step.evaluation_gradient(kind, target, self.config.explain_class)
+            return step.once(("behind_the_quiet_part", kind, own), partial(self._behind, quiet=self._quiet))
+        return step.evaluation_gradient(kind, target, own)
 
-    @staticmethod
-    def _behind_the_quiet_part(step: Step, target: Tensor, kind: Output, quiet: Quiet) -> Tensor:
+    def _target(self, step: Step) -> Tensor:
+        return step.batch.y if self.config.explain_class == "true" else step.logits.argmax(1)
+
+    def _in_training_mode(self, step: Step) -> Tensor:
+        return training_gradient(step, self._target(step), self.config.explain_output)
+
+    def _behind(self, step: Step, quiet: Quiet) -> Tensor:
         """Return the gradient in evaluation mode; what comes before the first noise is in the clean pass's graph."""
+        target, kind = self._target(step), self.config.explain_output
 
         def start(logits: Tensor) -> Tensor:
             return explained_output(logits, target, kind)

@@ -94,6 +94,7 @@ class XBLFeedback(CamFeedback[XBLConfig]):
     """Penalise the expected distance of Grad-CAM's mass from the annotated object."""
 
     name = "xbl"
+    stacks = True
     Config = XBLConfig
     strength_option = "c_exp"
     annotation = "mask"
