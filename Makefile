@@ -51,8 +51,8 @@ test-gpu: $(STAMP) ## tests that need a CUDA device
 slurm-test: $(STAMP) ## a sweep on a real Slurm; skipped with a reason where none answers
 	$(PYTEST) -m slurm tests/slurm -rs $(ARGS)
 
-bench: $(STAMP) ## time the steps of each method
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" $(ARGS) || exit 1; done
+bench: $(STAMP) ## time everything and write docs/performance.md (ARGS="steps runner" for parts, ARGS=--quick to try)
+	$(BIN)/python benchmarks/all.py $(ARGS)
 
 docs: $(STAMP) ## build the documentation as a site into build/site; fetches nothing
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

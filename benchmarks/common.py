@@ -236,7 +236,8 @@ def show(part: Part) -> None:
     for table in part.tables:
         print("\n".join(table.markdown()))
     for bar in part.bars:
-        print(f"{'PASSED THE BAR' if bar.passed else 'ok'}: {bar.what}: {bar.found:.3g}{bar.unit} (bar {bar.bar})")
+        found = "not measured" if bar.found is None else f"{bar.found:.3g}{bar.unit}"
+        print(f"{'PASSED THE BAR' if bar.passed else 'ok'}: {bar.what}: {found} (bar {bar.bar})")
 
 
 def progress(text: str) -> None:

@@ -81,9 +81,11 @@ def one_step(module: FeedbackModule, batch: Batch, *, plain: bool) -> Callable[[
     return work
 
 
-def row(network: str, method: str, options: Mapping[str, Any], pairs: int) -> tuple[list[str], Ratio, float]:
-    """Return a row of the table, the ratio of times and the limit by counting."""
-    batch = batch_for(network)
+def row(
+    network: str, method: str, options: Mapping[str, Any], pairs: int, n: int | None
+) -> tuple[list[str], Ratio, float]:
+    """Return a row of the table, the ratio of times and the limit by counting; ``n`` images, None: the network's."""
+    batch = batch_for(network, n)
     module = host(network, method, options)
     plain, own = step_times(module, [batch], pairs=pairs, seconds=60)
     works = [one_step(module, batch, plain=plain) for plain in (True, False)]
@@ -117,7 +119,7 @@ def measure(quick: bool) -> Part:
     for network, (shape, size, pairs) in NETWORKS.items():
         lines = []
         for method, options in rows_of(quick):
-            cells, times, limit = row(network, method, options, 3 if quick else pairs)
+            cells, times, limit = row(network, method, options, 3 if quick else pairs, 8 if quick else None)
             progress(f"{network} {cells[0]}: {times} x plain, limit {limit:.2f}")
             lines.append(cells)
             found[f"{network} {cells[0]}"] = {"method": method, "options": options, "ratio": times, "limit": limit}
