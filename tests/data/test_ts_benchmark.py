@@ -8,7 +8,7 @@ from sklearn.preprocessing import MinMaxScaler
 from xfeedback import data
 from xfeedback.data import processes
 from xfeedback.data.decoy import DecoyConfig
-from xfeedback.data.sets.ts_benchmark import BOXES, LAYOUTS, Config, drawn, read
+from xfeedback.data.sets.ts_benchmark import BOXES, LAYOUTS, Config, drawn, read, without_box
 from xfeedback.errors import UserError
 
 BENCHMARK = {"n_train": 60, "n_val": 10, "n_test": 20}
@@ -120,6 +120,21 @@ def test_scaling_sees_the_training_set_alone():
     assert found.val.index.tolist() == list(range(60, 70))
 
 
+@pytest.mark.parametrize("process", ["Box", "Harmonic", "AutoRegressive"])
+def test_one_more_series_is_drawn_without_a_box_and_scaled_alike(process):
+    one, other = (without_box(Config(process=process, layout=layout)) for layout in ("Middle", "PostionalTime"))
+    assert not np.allclose(one, other)
+    assert np.array_equal(one, without_box(Config(process=process, n_train=7, n_test=9)))
+    assert all(
+        not np.allclose(one, drawn(Config(process=process), split, 1).x[0]) for split in ("train", "val", "test")
+    )
+    assert abs(one[10:40, 10:40].mean() - np.delete(one, range(10, 40), 0).mean()) < 0.3
+    config = Config(process=process, **BENCHMARK)
+    scaler = MinMaxScaler().fit(drawn(config, "train", 60).x.reshape(60, -1))
+    expected = scaler.transform(without_box(config).reshape(1, -1)).reshape(50, 50)
+    np.testing.assert_allclose(read(config, None).blank, expected, atol=1e-5)
+
+
 def test_draws_depend_on_data_seed_layout_process_and_split_alone():
     one, same = raw(n=5).x, raw(n=5, n_train=7, n_test=9).x
     assert np.array_equal(one, same)
@@ -140,6 +155,8 @@ def test_a_task_of_series(tmp_path):
     task = load()
     assert (task.name, task.kind, task.in_shape, task.n_classes) == ("Middle_Box", "series", (50, 50), 2)
     assert task.has_annotations
+    assert task.blank is not None
+    assert task.blank.shape == (50, 50)
     batch = next(iter(task.train_loader(7, "cpu", seed=0)))
     assert (tuple(batch.x.shape), str(batch.x.dtype)) == ((7, 50, 50), "torch.float32")
     assert batch.mask.sum((1, 2)).tolist() == [900] * 7

@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from xfeedback.engine.faithfulness import STEPS, TENTHS, Removal, faithfulness, permuted
+from xfeedback.engine.faithfulness import faithfulness, permuted
 from xfeedback.engine.options import EvaluationConfig
+from xfeedback.engine.removal import MASSES, STEPS, TENTHS, Removal
 from xfeedback.explain.scored import Explained
 from xfeedback.metrics.faithfulness import blurred
 from xfeedback.types import Batch
@@ -205,6 +206,64 @@ def test_series_are_scored_cell_by_cell_against_their_box():
     without = faithfulness(of_series(network), [series(masked=False)], config("relevance"))
     assert without.metrics == {}
     assert without.notes == ("faithfulness: relevance was left out: nothing says where the relevant cells are",)
+
+
+class Sign(nn.Module):
+    """Tells the class by the sign of the sum over the box."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        inside = x[:, 2:5, 1:3].flatten(1).sum(1)
+        return torch.stack([-inside, inside], 1)
+
+
+def test_the_masking_curve_equals_a_loop_and_falls_at_once_for_the_box():
+    """Six cells of 1 or -1 decide; with a share d of the box's mass gone the sum is (6 - ceil(6 d)) of its sign."""
+    x, y = torch.zeros(6, 8, 5), torch.arange(6) % 2
+    x[:, 2:5, 1:3] = (2.0 * y - 1)[:, None, None]
+    batch = Batch(x=x, y=y, index=torch.arange(6))
+    blank = torch.where(torch.rand(8, 5, generator=numbers) < 0.5, -1.0, 1.0)
+    whole = Explained(network=Sign(), layer=None, baseline=None, kind="series", blank=blank)
+    maps = torch.zeros(6, 8, 5)
+    maps[:, 2:5, 1:3] = torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).view(3, 2)
+    found = Removal(whole, batch, y, config(), 0).measured("masking", maps)["masking"]
+    for level, share in enumerate(MASSES):
+        order, taken, mass = sorted(range(40), key=lambda p: -float(maps[0].flatten()[p])), [], 0.0
+        while mass < share * 21 * (1 - 1e-12):
+            taken.append(order[len(taken)])
+            mass += float(maps[0].flatten()[taken[-1]])
+        changed = x.clone().flatten(1)
+        changed[:, taken] = blank.flatten()[taken]
+        assert torch.equal(found[:, level], (Sign()(changed.view(x.shape)).argmax(1) == y).float())
+    assert torch.equal(found[:, 0], torch.ones(6))
+    assert found[:, -1].mean() == 0.5  # the whole box is the same for all
+
+
+def test_masking_is_for_series_that_can_be_drawn_anew():
+    network = Net(40).eval()
+    drawn = replace(of_series(network), blank=torch.zeros(8, 5))
+    found = faithfulness(drawn, [series()], config("masking"))
+    assert len(found.curves["masking_gradient"]) == len(MASSES)
+    area = 100 * np.trapezoid(found.curves["masking_gradient"], MASSES)
+    assert found.metrics["faithfulness/masking_area_gradient"] == pytest.approx(area)
+    gain = found.metrics["faithfulness/masking_area_random"] - area
+    assert found.metrics["faithfulness/masking_gain_gradient"] == pytest.approx(gain)
+    assert "faithfulness/masking_gain_random" not in found.metrics
+    without = faithfulness(of_series(network), [series()], config("masking"))
+    assert without.metrics == {}
+    assert "masking was left out: only generated series" in without.notes[0]
+
+
+def test_maps_of_each_level_are_drawn_anew_when_asked_for():
+    """Without draws nothing changes; with draws each level has its own maps and the explainers run ten times."""
+    network = Net().eval()
+    once = faithfulness(explained(network), images(7), config("accuracy_drop"))
+    anew = faithfulness(explained(network), images(7), config("accuracy_drop", recompute_each_level=True))
+    assert anew.curves["drop_gradient"] == once.curves["drop_gradient"]
+    options = {"faithfulness_explainers": ("smoothgrad",), "recompute_each_level": True}
+    found = faithfulness(explained(network), images(7), config("accuracy_drop", **options))
+    for level, share in enumerate(TENTHS):
+        maps = explained(network).maps(("smoothgrad",), X, level << 32)[0]["smoothgrad"]
+        assert found.curves["drop_smoothgrad"][level] == pytest.approx(drop_loop(network, maps)[level]), share
 
 
 def test_features_are_permuted_alike_at_all_times_and_samples():

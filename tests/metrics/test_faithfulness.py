@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter1d
 from sklearn.preprocessing import minmax_scale
 
 from xfeedback.metrics.faithfulness import area, blurred, removal_ranks, removed_count
-from xfeedback.metrics.relevance import SHARES, relevance_areas, scaled, weighted_precision_recall
+from xfeedback.metrics.relevance import SHARES, most_salient, relevance_areas, scaled, weighted_precision_recall
 from xfeedback.metrics.road import DIAGONAL, DIRECT, noisy_linear_imputation
 
 numbers = torch.Generator().manual_seed(0)
@@ -127,6 +127,22 @@ def test_precision_and_recall_equal_a_loop():
     found = weighted_precision_recall(maps, relevant)
     for ours, expected in zip(found, loop(maps.numpy(), relevant.numpy()), strict=True):
         np.testing.assert_allclose(ours.numpy(), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("levels", [3, 10_000])
+def test_top_sets_by_mass_equal_a_loop(levels):
+    maps = torch.randint(0, levels, (8, 30), generator=numbers).double()
+    maps[3] = 0
+    shares = (0.0, *SHARES, 1.0)
+    found = most_salient(maps, shares)
+    for row, s in enumerate(maps.tolist()):
+        order = sorted(range(30), key=lambda p, s=s: -s[p])
+        for level, share in enumerate(shares):
+            taken, mass = [], 0.0
+            while mass < share * sum(s) * (1 - 1e-12):
+                taken.append(order[len(taken)])
+                mass += s[taken[-1]]
+            assert found[level, row].nonzero().flatten().tolist() == sorted(taken)
 
 
 def test_scaling_is_sklearns_and_makes_two_levels_binary():

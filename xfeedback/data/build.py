@@ -73,6 +73,7 @@ def build(
         test=split("test", source.test),
         pool=None if source.pool is None else split("pool", source.pool),
         frame=None if frame is None else torch.from_numpy(frame),
+        blank=None if source.blank is None else torch.from_numpy(source.blank),
         decoy=decoys if decoys.on else None,
         patches=patches,
         colours=colours,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from xfeedback.data.pictures import Inputs
-from xfeedback.dtypes import Array, Bools, Ints
+from xfeedback.dtypes import Array, Bools, Floats, Ints
 from xfeedback.kinds import Kind
 
 SPLIT_SEED = 0
@@ -63,6 +63,7 @@ class Source:
         balanced_accuracy: whether accuracy is the mean over the classes.
         object_mask, center_box: the default annotation, ``own`` always and others when decoys are on; the box per
             decoy code in pixels, images only.
+        blank: of generated series: one more without any evidence, of the same scale ``(T, F)``; or None.
         stamps: what must stand beside every result, e.g. ``subset``.
         fingerprint: SHA-256 of the content.
     """
@@ -81,6 +82,7 @@ class Source:
     balanced_accuracy: bool = False
     object_mask: Literal["own", "foreground", "center", "none"] = "none"
     center_box: Mapping[str, int] = field(default_factory=dict)
+    blank: Floats | None = None
     stamps: tuple[str, ...] = ()
     fingerprint: str
 

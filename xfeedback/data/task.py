@@ -72,6 +72,7 @@ class Task:
         train, val, test: the splits; ``val`` may be None.
         pool: further samples that phases of training may draw on, or None.
         frame: right evidence fixed in the frame ``(H, W)`` bool, or None.
+        blank: of generated series: one more without any evidence, not normalised ``(T, F)`` float32; or None.
         decoy: settings of the decoys, or None.
         patches, colours: the decoy's four places ``(4, H, W)`` and colours ``(n_classes, C)``, or None.
     """
@@ -92,6 +93,7 @@ class Task:
     test: Split
     pool: Split | None = None
     frame: Tensor | None = None
+    blank: Tensor | None = None
     decoy: DecoyConfig | None = None
     patches: Tensor | None = None
     colours: Tensor | None = None

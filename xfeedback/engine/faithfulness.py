@@ -1,12 +1,11 @@
 """Does an explanation name what the network uses? Take away what it names and look at the predictions.
 
-Definitions: `docs/methods/saliency_guided`, section "Faithfulness". Every map is computed once; all samples of a batch
-go through the network together, once for each level and order of removal.
+Definitions: `docs/methods/saliency_guided`, section "Faithfulness". Every map is computed once, unless asked otherwise;
+all samples of a batch go through the network together, once for each level and order of removal.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -14,24 +13,17 @@ from torch import Tensor
 from xfeedback.data.task import Task
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
+from xfeedback.engine.removal import MASSES, STEPS, TENTHS, Removal
 from xfeedback.explain.scored import WITH_BACKGROUND, Explained
-from xfeedback.explain.tokens import of_documents, real
-from xfeedback.metrics.faithfulness import area, blurred, removal_ranks, removed_count
-from xfeedback.metrics.rationales import aopc
-from xfeedback.metrics.relevance import SHARES, relevance_areas, scaled, weighted_precision_recall
-from xfeedback.metrics.road import noisy_linear_imputation
+from xfeedback.metrics.faithfulness import area
+from xfeedback.metrics.relevance import SHARES, relevance_areas
 from xfeedback.seeding import generator
-from xfeedback.shapes import over_input
 from xfeedback.types import Batch
 
-TENTHS = tuple(d / 10 for d in range(10))
-"""Removed shares of the accuracy drop; ROAD leaves out the first."""
-STEPS = tuple(step / 28 for step in range(29))
-"""Shares of deletion and insertion: 8 rows of a 224-pixel image a step."""
 RANDOM = "random"
+ROAD = ("road_morf", "road_lerf", "road")
 BACKGROUND = 256
 """Training inputs that baselines are drawn from."""
-Curves = dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +63,24 @@ def faithfulness(explained: Explained, batches: Iterable[Batch], config: Evaluat
         if explained.kind == "series" and config.diff_random == "feature_permuted":
             maps[RANDOM] = permuted(maps)
         removal = Removal(explained, batch, logits.argmax(1) if target is None else target, config, number)
+        renewed = _renewed(explained, names, batch, number, target) if config.recompute_each_level else []
         for name, values in maps.items():
             for measure in measures:
-                for curve, found in removal.measured(measure, values).items():
-                    tables.setdefault(f"{curve}_{name}", []).append(found)
+                again = [other[name] for other in renewed] if measure == "accuracy_drop" else []
+                found = removal.dropped(values, again) if again else removal.measured(measure, values)
+                for curve, levels in found.items():
+                    tables.setdefault(f"{curve}_{name}", []).append(levels)
     whole = {curve: torch.cat(parts).cpu() for curve, parts in tables.items()}
     metrics = {f"faithfulness/{key}": value for name in names for key, value in _scores(whole, name).items()}
     curves = {curve: values.double().nanmean(0).tolist() for curve, values in whole.items()}
     return Faithfulness(metrics=metrics, curves=curves, notes=notes)
+
+
+def _renewed(
+    explained: Explained, names: tuple[str, ...], batch: Batch, number: int, target: Tensor | None
+) -> list[dict[str, Tensor]]:
+    """Explain a batch anew for each share of the accuracy drop above 0, with other draws, as the released program."""
+    return [explained.maps(names, batch.x, (level << 32) + number, target)[0] for level in range(1, len(TENTHS))]
 
 
 def fitting(measures: tuple[str, ...], explained: Explained, batch: Batch) -> tuple[tuple[str, ...], list[str]]:
@@ -86,11 +88,13 @@ def fitting(measures: tuple[str, ...], explained: Explained, batch: Batch) -> tu
     wants = {
         "road": explained.kind == "image",
         "relevance": batch.mask is not None,
+        "masking": explained.blank is not None,
         "aopc": explained.kind == "text",
     }
     words = {
         "road": "it is for images",
         "relevance": "nothing says where the relevant cells are",
+        "masking": "only generated series can be drawn anew without evidence",
         "aopc": "it is for texts",
     }
     lacking = [measure for measure in measures if not wants.get(measure, True)]
@@ -109,95 +113,6 @@ def permuted(maps: Mapping[str, Tensor]) -> Tensor:
     return chosen[..., torch.randperm(chosen.shape[-1], generator=draws).to(chosen.device)]
 
 
-class Removal:
-    """One batch whose positions are taken away in the order of a map.
-
-    Args:
-        explained: the network and the kind of its inputs.
-        batch: samples.
-        target: explained class ``(B,)``.
-        config: what removed positions are filled with.
-        number: of the batch, for draws.
-    """
-
-    def __init__(
-        self, explained: Explained, batch: Batch, target: Tensor, config: EvaluationConfig, number: int
-    ) -> None:
-        self.explained, self.batch, self.target, self.number = explained, batch, target, number
-        self.x = explained.entered(batch.x)
-        self.fill, self.aopc_ranks = _fill(self.x, explained, config), config.aopc_ranks
-        shape = explained.reduced(self.x).shape
-        valid = real(batch.x) if explained.kind == "text" else batch.valid
-        if valid is not None and valid.ndim < len(shape):
-            valid = valid[..., None].expand(shape)
-        self.valid = None if valid is None else valid.flatten(1)
-        n = torch.full((len(batch),), shape[1:].numel(), device=self.x.device)
-        self.n = n if self.valid is None else self.valid.sum(1)
-
-    def measured(self, measure: str, maps: Tensor) -> Curves:
-        """Return the curves of a measure for these maps, one value a sample and level ``(B, levels)``."""
-        if measure == "relevance":
-            relevant = cast(Tensor, self.batch.mask).flatten(1)
-            precision, recall = weighted_precision_recall(scaled(maps.flatten(1).double()), relevant)
-            return {"precision": precision, "recall": recall}
-        if measure == "road":
-            return self._road(maps)
-        if measure == "aopc":
-            ranked = of_documents(self.batch.x) if self.aopc_ranks == "document" else None
-            return aopc(self.explained.network, self.batch.x, maps, self.target, ranked=ranked)._asdict()
-        x, fill = self.x, self.fill
-        if measure == "accuracy_drop":
-            return {"drop": self._hits(torch.where(m, fill, x) for m in self._masks(maps, TENTHS))}
-        if measure == "deletion":
-            return {"deletion": self._probabilities(torch.where(m, fill, x) for m in self._masks(maps, STEPS))}
-        start = blurred(x) if self.explained.kind == "image" else fill
-        return {"insertion": self._probabilities(torch.where(m, x, start) for m in self._masks(maps, STEPS))}
-
-    def _road(self, maps: Tensor) -> Curves:
-        hits, sure = {}, {}
-        for order, largest in (("morf", True), ("lerf", False)):
-            filled = []
-            for level, mask in enumerate(self._masks(maps, TENTHS[1:], largest=largest)):
-                draws = generator(self.x.device, 0, "road", self.number, level)
-                filled.append(self._output(noisy_linear_imputation(self.x, mask[:, 0], draws)))
-            hits[order] = torch.stack([self._hit(logits) for logits in filled], 1)
-            sure[order] = torch.stack([self._probability(logits) for logits in filled], 1)
-        return {"road_morf": hits["morf"], "road_lerf": hits["lerf"], "road": (sure["lerf"] - sure["morf"]) / 2}
-
-    def _masks(self, maps: Tensor, levels: tuple[float, ...], *, largest: bool = True) -> Iterator[Tensor]:
-        """Yield for each level what is taken away first, bool, as it lies over the input."""
-        ranks = removal_ranks(maps.flatten(1), self.valid, largest=largest)
-        for share in levels:
-            chosen = ranks < removed_count(share, self.n)[:, None]
-            yield over_input(chosen.view(maps.shape), self.x)
-
-    @torch.no_grad()
-    def _output(self, x: Tensor) -> Tensor:
-        return self.explained.network(x)
-
-    def _hit(self, logits: Tensor) -> Tensor:
-        return (logits.argmax(1) == self.batch.y).float()
-
-    def _probability(self, logits: Tensor) -> Tensor:
-        return logits.float().softmax(1).gather(1, self.target[:, None])[:, 0]
-
-    def _hits(self, inputs: Iterable[Tensor]) -> Tensor:
-        return torch.stack([self._hit(self._output(x)) for x in inputs], 1)
-
-    def _probabilities(self, inputs: Iterable[Tensor]) -> Tensor:
-        return torch.stack([self._probability(self._output(x)) for x in inputs], 1)
-
-
-def _fill(x: Tensor, explained: Explained, config: EvaluationConfig) -> Tensor:
-    """What stands for a removed position; broadcasts to ``x``."""
-    corner = config.removal == "own_corner" or (config.removal == "auto" and explained.kind == "image")
-    if corner:
-        return x[:, :, :1, :1] if explained.kind == "image" else x[:, :1, :1]
-    if config.removal == "zero" or explained.baseline is None or explained.kind == "text":
-        return torch.zeros((), dtype=x.dtype, device=x.device)
-    return explained.baseline.to(x.dtype)
-
-
 def _scores(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
     """Return the scores of one explainer by ``<score>_<explainer>``."""
 
@@ -205,21 +120,20 @@ def _scores(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
         return 100 * area(levels, curves[f"{curve}_{of}"].double().mean(0).tolist())
 
     found: dict[str, float] = {}
-    if f"drop_{name}" in curves:
-        found["drop_area"] = percent("drop", TENTHS)
-        found["drop_gain"] = percent("drop", TENTHS, RANDOM) - found["drop_area"]
-    for curve in ("road_morf", "road_lerf", "road"):
+    for curve, levels in (("drop", TENTHS), ("masking", MASSES)):
         if f"{curve}_{name}" in curves:
-            found[curve] = percent(curve, TENTHS[1:])
-    for curve in ("deletion", "insertion"):
+            found[f"{curve}_area"] = percent(curve, levels)
+            found[f"{curve}_gain"] = percent(curve, levels, RANDOM) - found[f"{curve}_area"]
+    for curve, levels in (*((road, TENTHS[1:]) for road in ROAD), ("deletion", STEPS), ("insertion", STEPS)):
         if f"{curve}_{name}" in curves:
-            found[curve] = percent(curve, STEPS)
+            found[curve] = percent(curve, levels)
     for curve in ("comprehensiveness", "sufficiency"):
         if f"{curve}_{name}" in curves:
             found[curve] = float(curves[f"{curve}_{name}"].double().mean())
     if f"precision_{name}" in curves:
         found |= _relevance(curves, name)
-    return {f"{score}_{name}": value for score, value in found.items() if not (score == "drop_gain" and name == RANDOM)}
+    own = {score: value for score, value in found.items() if not (score.endswith("_gain") and name == RANDOM)}
+    return {f"{score}_{name}": value for score, value in own.items()}
 
 
 def _relevance(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
@@ -233,7 +147,7 @@ def _relevance(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
 
 
 def arranged(explained: Explained, task: Task, config: EvaluationConfig) -> Explained:
-    """Return the explanations with the baseline, background and mean over channels that the options ask for.
+    """Return the explanations with the baseline, background and mean over channels that the options ask for, and blank.
 
     The background is up to 256 training inputs, as training sees them and the same in every run; for texts it is the
     zero embedding.
@@ -245,4 +159,11 @@ def arranged(explained: Explained, task: Task, config: EvaluationConfig) -> Expl
     drawn = config.background == "train" and asked.intersection(WITH_BACKGROUND)
     background = next(iter(task.train_loader(BACKGROUND, device, seed=0))).x if drawn else None
     baselines = {"mean": explained.baseline, "zero": torch.zeros((), device=device), "uniform": None}
-    return replace(explained, background=background, baseline=baselines[config.baseline], channels=config.channels)
+    blank = None if task.blank is None else (task.blank - torch.tensor(task.mean)) / torch.tensor(task.std)
+    return replace(
+        explained,
+        background=background,
+        baseline=baselines[config.baseline],
+        channels=config.channels,
+        blank=None if blank is None else blank.to(device),
+    )

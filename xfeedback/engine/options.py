@@ -98,6 +98,7 @@ class EvaluationConfig:
             :mod:`xfeedback.engine.faithfulness`.
         faithfulness_explainers: whose maps; ``random`` is always among them.
         faithfulness_samples: of how many test samples at most.
+        recompute_each_level: explain anew, with other draws, at each level of the accuracy drop, as released.
         further: measures on demand; see :mod:`xfeedback.engine.further`.
         grids: how many grids of images ``grid_pointing`` lays out.
         explain_class: the class whose logit these maps explain.
@@ -121,7 +122,9 @@ class EvaluationConfig:
     explained: int = 1000
     explained_slow: int = 200
     pictures: int = 10
-    faithfulness: tuple[Literal["accuracy_drop", "road", "deletion", "insertion", "relevance", "aopc"], ...] = ()
+    faithfulness: tuple[
+        Literal["accuracy_drop", "road", "deletion", "insertion", "relevance", "masking", "aopc"], ...
+    ] = ()
     faithfulness_explainers: tuple[Explainer, ...] = (
         "gradient",
         "integrated_gradients",
@@ -131,6 +134,7 @@ class EvaluationConfig:
         "deep_shap",
     )
     faithfulness_samples: int = 1000
+    recompute_each_level: bool = False
     further: tuple[
         Literal["top5", "near", "coarse", "pixels", "confidence", "random_weights", "inner", "grid_pointing"], ...
     ] = ()

@@ -62,6 +62,7 @@ class Explained:
         background: inputs ``(M, ...)`` that GradientSHAP and DeepSHAP draw their baselines from, normalised; None:
             draws from U(0, 1).
         channels: magnitudes are taken before or after the mean over the channels of images.
+        blank: what masked cells of series become, one series without evidence, normalised ``(T, F)``; or None.
     """
 
     network: nn.Module
@@ -70,6 +71,7 @@ class Explained:
     kind: Kind = "image"
     background: Tensor | None = None
     channels: Literal["abs_then_mean", "mean_then_abs"] = "abs_then_mean"
+    blank: Tensor | None = None
 
     def entered(self, x: Tensor) -> Tensor:
         """Return what explanations are taken at, ``(B, ...)``: the input, of texts its embeddings, detached."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from xfeedback.metrics.faithfulness import removal_ranks
+
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
@@ -43,11 +45,31 @@ def weighted_precision_recall(
     values, order = maps.double().sort(dim=1, descending=True, stable=True)
     whole = values.cumsum(1)
     inside = (values * relevant.gather(1, order)).cumsum(1)
-    mass, right = whole[:, -1:], inside[:, -1:]
-    wanted = torch.tensor(shares, device=maps.device, dtype=torch.float64) * mass
-    last = torch.searchsorted(whole, wanted * (1 - 1e-12)).clamp_max(maps.shape[1] - 1)
+    last = _last(whole, shares)
     hit = inside.gather(1, last)
-    return hit / whole.gather(1, last), hit / right
+    return hit / whole.gather(1, last), hit / inside[:, -1:]
+
+
+def most_salient(maps: Tensor, shares: Sequence[float]) -> Tensor:
+    """Mark S_d, bool ``(len(shares), B, n)``; nothing for d = 0, and nothing of a map without mass.
+
+    Args:
+        maps: s, non-negative ``(B, n)``; the first of equal values comes first.
+        shares: d, of the map's mass.
+
+    >>> most_salient(torch.tensor([[0.1, 0.6, 0.0, 0.3]]), (0.0, 0.5, 0.7, 1.0)).int().tolist()
+    [[[0, 0, 0, 0]], [[0, 1, 0, 0]], [[0, 1, 0, 1]], [[1, 1, 0, 1]]]
+    """
+    whole = maps.double().sort(dim=1, descending=True, stable=True).values.cumsum(1)
+    asked = torch.tensor(shares, device=maps.device, dtype=torch.float64) * whole[:, -1:]
+    count = torch.where(asked > 0, _last(whole, shares) + 1, 0)
+    return removal_ranks(maps) < count.T[:, :, None]
+
+
+def _last(whole: Tensor, shares: Sequence[float]) -> Tensor:
+    """Return at which place of the sorted map its running mass ``whole`` reaches each share, ``(B, len(shares))``."""
+    wanted = torch.tensor(shares, device=whole.device, dtype=torch.float64) * whole[:, -1:]
+    return torch.searchsorted(whole, wanted * (1 - 1e-12)).clamp_max(whole.shape[1] - 1)
 
 
 def relevance_areas(precision: Tensor, recall: Tensor, shares: Sequence[float] = SHARES) -> Relevance:

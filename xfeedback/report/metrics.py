@@ -47,6 +47,8 @@ _TITLES = {
     "explanation/leak_share": "Cells of the object that a decoy's colour changes",
     "faithfulness/drop_area": "Area under accuracy, most relevant removed first",
     "faithfulness/drop_gain": "The same, less than at random",
+    "faithfulness/masking_area": "Area under accuracy, shares of the map's mass masked",
+    "faithfulness/masking_gain": "The same, less than with random maps",
     "faithfulness/road_morf": "ROAD accuracy, most relevant removed first",
     "faithfulness/road_lerf": "ROAD accuracy, least relevant removed first",
     "faithfulness/road": "ROAD, half the gap of probability",
@@ -107,6 +109,8 @@ _SHORT = {
     "explanation/leak_share": "leak",
     "faithfulness/drop_area": "drop area",
     "faithfulness/drop_gain": "drop gain",
+    "faithfulness/masking_area": "masking area",
+    "faithfulness/masking_gain": "masking gain",
     "faithfulness/road_morf": "ROAD MoRF",
     "faithfulness/road_lerf": "ROAD LeRF",
     "faithfulness/road": "ROAD",
@@ -197,19 +201,20 @@ _EXPLAINERS = {
     "random": "random map",
     "centre": "centred map",
 }
-_SHARES = ("drop_area", "drop_gain", "road", "deletion", "insertion")
+_SHARES = ("drop_area", "drop_gain", "masking", "road", "deletion", "insertion")
 """Scores of faithfulness in percent; the others lie between 0 and 1."""
 _HIGHER = (
     "acc/",
     *(f"continual/{name}" for name in ("average_accuracy", "val_average", "backward_transfer", "forward_transfer")),
     *(f"explanation/{name}" for name in ("inside", "ap95", "ar95", "iou50", "pointing", "token_f1", "auprc")),
-    *(f"faithfulness/{name}" for name in ("drop_gain", "road", "insertion", "comprehensiveness", "au", "diff_")),
+    *(f"faithfulness/{name}" for name in ("drop_gain", "masking_gain", "road", "insertion", "comprehensiveness")),
+    *(f"faithfulness/{name}" for name in ("au", "diff_")),
 )
 _LOWER = (
     *("cost/", "continual/forgetting", "acc/reliance"),
     *(f"calibration/{name}" for name in ("ece", "brier", "nll")),
     *(f"explanation/{name}" for name in ("wr", "mnd", "dead", "decoy_effect")),
-    *(f"faithfulness/{name}" for name in ("drop_area", "road_morf", "deletion", "sufficiency")),
+    *(f"faithfulness/{name}" for name in ("drop_area", "masking_area", "road_morf", "deletion", "sufficiency")),
 )
 
 

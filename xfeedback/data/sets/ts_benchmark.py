@@ -39,6 +39,8 @@ BOXES: dict[str, tuple[int, int, int | None, int | None]] = {
 STARTS = (29, 1)
 """Where the box of a positional layout starts in class 0 and 1: its features for PostionalTime, else its time."""
 SPLITS = {"train": 0, "val": 1, "test": 2}
+BLANK = 3
+"""Which draws are those of the series without a box; the splits have the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +107,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
         mean=(0.0,) * FEATURES,
         std=(1.0,) * FEATURES,
         object_mask="own",
+        blank=((without_box(config) - low) / width).astype(np.float32),
         stamps=("synthetic",),
         fingerprint=fingerprint(*(part.x for part in scaled.values())),
     )
@@ -117,19 +120,25 @@ def _scaled(part: Part, low: Floats | float, width: Floats | float) -> Part:
 
 def drawn(config: Config, split: str, n: int) -> Part:
     """Return ``n`` series of a split before scaling, float64; splits have generators of their own."""
-    process = PROCESSES[config.process]
-    if config.process == "NARMA" and config.narma_seed == "fixed":
-        process = seeded_narma(42)
-    number = 100 * LAYOUTS.index(config.layout) + list(PROCESSES).index(config.process)
-    rng = np.random.default_rng([10_000 * config.data_seed + number, SPLITS[split]])
+    rng = _draws(config, SPLITS[split])
     y = rng.integers(0, 2, n)
     x, mask = np.empty((n, STEPS, FEATURES)), np.zeros((n, STEPS, FEATURES), dtype=bool)
     for row, label in enumerate(y.tolist()):
         box = _box(config.layout, label, rng)
         mask[row][box] = True
-        x[row] = _sample(config.layout, process, label, box, rng)
+        x[row] = _sample(config, label, box, rng)
     start = config.n_train if split == "val" else 0
     return Part(x=x, y=y.astype(np.int64), index=start + np.arange(n), mask=mask, annotated=np.ones(n, dtype=bool))
+
+
+def without_box(config: Config) -> Floats:
+    """Return one more series ``(T, F)`` before scaling, float64: its process and the noise of cells, and no box."""
+    return _sample(config, 1, (slice(0, 0), slice(0, 0)), _draws(config, BLANK))
+
+
+def _draws(config: Config, which: int) -> Generator:
+    number = 100 * LAYOUTS.index(config.layout) + list(PROCESSES).index(config.process)
+    return np.random.default_rng([10_000 * config.data_seed + number, which])
 
 
 def _box(layout: str, label: int, rng: Generator) -> tuple[slice, slice]:
@@ -144,8 +153,14 @@ def _box(layout: str, label: int, rng: Generator) -> tuple[slice, slice]:
     return slice(t0, t0 + steps), slice(f0, f0 + features)
 
 
-def _sample(layout: str, process: Process | None, label: int, box: tuple[slice, slice], rng: Generator) -> Floats:
-    added = 1 if layout.startswith("Postional") else 2 * label - 1
+def _process(config: Config) -> Process | None:
+    fixed = config.process == "NARMA" and config.narma_seed == "fixed"
+    return seeded_narma(42) if fixed else PROCESSES[config.process]
+
+
+def _sample(config: Config, label: int, box: tuple[slice, slice], rng: Generator) -> Floats:
+    added = 1 if config.layout.startswith("Postional") else 2 * label - 1
+    process = _process(config)
     if process is None:
         x = rng.normal(size=(STEPS, FEATURES))
         x[box] = rng.normal(added, 1, x[box].shape)
