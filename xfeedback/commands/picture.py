@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -50,7 +51,7 @@ def drawn(loaded: "TrainedRun", sample: Sample, found: Tensor, *, headline: str,
     return sheet
 
 
-def _shown(loaded: "TrainedRun", sample: Sample, found: Tensor) -> tuple[Image.Image, Any]:
+def _shown(loaded: "TrainedRun", sample: Sample, found: Tensor) -> tuple[Image.Image, NDArray[np.floating]]:
     """The picture of an image, a clip or a series, and the map over it."""
     inputs = loaded.inputs
     if sample.picture is not None:

@@ -16,7 +16,7 @@ Equations after Mazumder et al. 2022 (arXiv 2211.01413) and Kirkpatrick et al. 2
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -144,7 +144,7 @@ def _dense_inputs(network: nn.Module) -> Generator[dict[str, list[tuple[Tensor, 
         users[id(p)] = users.get(id(p), 0) + 1
     seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
 
-    def keep(name: str) -> Callable[[Any, Any, Tensor], None]:
+    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             seen.setdefault(name, []).append((inputs[0], output))
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ def among(network: nn.Module, classes: Sequence[int] | None) -> Generator[None]:
         yield
         return
 
-    def hook(_module: nn.Module, _inputs: Any, logits: Tensor) -> Tensor:
+    def hook(_module: nn.Module, _inputs: object, logits: Tensor) -> Tensor:
         return competing(logits, classes)
 
     handle = network.register_forward_hook(hook)

@@ -155,7 +155,7 @@ def _refuse_misfits(path: Path, split: str, part: Mapping[str, Array]) -> None:
         raise UserError(f"{path}: 'x{ending}' has infinite values, the first in sample {_first(part['x'], np.isinf)}")
 
 
-def _first(x: Array, test: Any) -> int:
+def _first(x: Array, test: Callable[[Array], Bools]) -> int:
     return int(test(x).reshape(len(x), -1).any(1).argmax())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from xfeedback.data.series import Series, SeriesConfig, filled, stretched
 from xfeedback.data.text import TextConfig, encode
 from xfeedback.errors import UserError
 from xfeedback.kinds import WORDS
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class Sample:
 
     name: str
     x: Tensor
-    picture: Any = None
+    picture: "Image.Image | None" = None
     valid: Tensor | None = None
 
 
@@ -103,7 +106,7 @@ def _image(path: Path, dataset: DatasetConfig, inputs: Inputs) -> Iterator[Sampl
     yield Sample(name=str(path), x=(x - mean) / std, picture=picture)
 
 
-def _centre(path: Path, size: int, short_side: int) -> tuple[Tensor, Any]:
+def _centre(path: Path, size: int, short_side: int) -> tuple[Tensor, "Image.Image"]:
     """Evaluate as sets do that are decoded during training: the short side brought to a length, the centre cut out."""
     from PIL import Image
     from torchvision.transforms import v2

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -15,6 +15,9 @@ from xfeedback.data.regions import Region
 from xfeedback.data.source import Part, Source, stratified
 from xfeedback.dtypes import Array, Bools, Bytes, Ints
 from xfeedback.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and standard deviation of ImageNet's channels."""
@@ -111,7 +114,7 @@ def _decode(items: Sequence[Item], size: int, what: str) -> dict[str, Array]:
 
 
 @lru_cache(maxsize=1)
-def picture_of(path: Path) -> Any:
+def picture_of(path: Path) -> "Image.Image":
     """Return a PIL image in grey (``L``) or colour (``RGB``); several items may be parts of one.
 
     Raises:
@@ -128,7 +131,7 @@ def picture_of(path: Path) -> Any:
         raise UserError(f"cannot read the image {path}: {error}.") from error
 
 
-def resized(picture: Any, size: int, height: int | None = None) -> Bytes:
+def resized(picture: "Image.Image", size: int, height: int | None = None) -> Bytes:
     """Return a PIL image as ``(3, height, size)`` uint8, or ``(1, ...)`` when grey; bilinear, smoothed before.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from xfeedback.dtypes import Ints
 
@@ -87,7 +87,7 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, rows: Any) -> Self:
+    def __getitem__(self, rows: ArrayLike) -> Self:
         """Return the files of ``rows``, an array or a tensor of positions."""
         chosen = np.asarray(rows)
         places = None if self.places is None else self.places[chosen]

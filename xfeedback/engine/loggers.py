@@ -48,7 +48,7 @@ class Guarded(Logger):
         """The run folder is the version."""
         return None
 
-    def _try(self, call: Callable[[], Any]) -> None:
+    def _try(self, call: Callable[[], object]) -> None:
         if self.failed is not None:
             return
         try:

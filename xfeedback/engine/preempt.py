@@ -40,7 +40,7 @@ class StopOnSignal(Callback):
             for number in SIGNALS:
                 signal.signal(number, self._note)
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any, **__: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object, **__: object) -> None:
         """Stop inside an epoch, where the optimiser has just made its step."""
         del pl_module
         if self.received is None or trainer.world_size > 1 or trainer.is_last_batch:
@@ -75,7 +75,7 @@ class StopOnSignal(Callback):
         progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
         self._done = 0 if progress["is_last_batch"] else progress["current"]["completed"]
 
-    def _note(self, number: int, _frame: Any) -> None:
+    def _note(self, number: int, _frame: object) -> None:
         self.received = number
 
     def _stop(self, trainer: Trainer, path: Path, number: int) -> None:

@@ -6,7 +6,7 @@ rule of a pooling beside a nonlinear layer (its parts then miss the rise of the 
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -191,7 +191,9 @@ class _Watch(TorchFunctionMode):
         super().__init__()
         self.inside, self.functions = inside, []
 
-    def __torch_function__(self, func: Any, types: Sequence[type], args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(
+        self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         name = getattr(func, "__name__", "")
         if name in _FUNCTIONS and not self.inside:
             self.functions.append(name)

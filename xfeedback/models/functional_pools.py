@@ -1,6 +1,6 @@
 """Find where a network pools by a function call instead of a module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,9 @@ class _Calls(TorchDispatchMode):
         self.running = running
         self.found: list[PoolCall] = []
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Any, types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
         name = func._overloadpacket.__name__
         module, kind = (self.running[-1][0], self.running[-1][1]) if self.running else ("", None)
         inside = any(isinstance(m, LAP) or type(m).__name__ in _MODULES for _, m in self.running)
@@ -57,7 +59,7 @@ class _Calls(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _is_global(name: str, args: tuple[Any, ...]) -> bool:
+def _is_global(name: str, args: Sequence[Any]) -> bool:
     x = args[0]
     if x.ndim != 4 or x.shape[2] * x.shape[3] == 1:
         return False
@@ -81,7 +83,7 @@ def functional_pools(network: nn.Module, example: Tensor) -> list[PoolCall]:
 
         return hook
 
-    def leaving(*_: Any) -> None:
+    def leaving(*_: object) -> None:
         running.pop()
 
     handles = [m.register_forward_pre_hook(entering(name)) for name, m in network.named_modules()]

@@ -6,12 +6,12 @@ Grad-CAM has a closed form). For networks that declare nothing, timm's or a user
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import Node
 
 from xfeedback.errors import UserError, suggest
 
@@ -109,7 +109,7 @@ class _Output:
     name: str
     value: Tensor
     version: int
-    node: Any
+    node: Node | None
 
     @property
     def changed(self) -> bool:
@@ -144,7 +144,7 @@ def _record_in_evaluation_mode(network: nn.Module, example: Tensor) -> tuple[lis
 def _record(network: nn.Module, x: Tensor) -> tuple[list[_Output], Tensor]:
     outputs: list[_Output] = []
 
-    def hook_for(name: str) -> Any:
+    def hook_for(name: str) -> Callable[[nn.Module, object, object], None]:
         def hook(_module: nn.Module, _inputs: object, value: object) -> None:
             if isinstance(value, Tensor):
                 outputs.append(_Output(name, value, value._version, value.grad_fn))
@@ -178,7 +178,7 @@ def _is_tokens(value: Tensor, feature_map: Tensor) -> bool:
     return value.ndim == 4 and value.shape[1:3] == (h, w) and value.shape[2:] != (h, w)
 
 
-def is_cut(node: Any, x: Tensor, logits: Tensor) -> bool:
+def is_cut(node: Node | None, x: Tensor, logits: Tensor) -> bool:
     """Whether every path of the autograd graph from ``logits`` to ``x`` goes through ``node``."""
     leaf = torch.autograd.graph.get_gradient_edge(x).node
     seen, waiting = {node}, [logits.grad_fn]

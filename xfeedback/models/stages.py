@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from xfeedback.errors import UserError
 from xfeedback.models.layers import get_layer, is_cut
@@ -63,7 +64,7 @@ def trace(network: nn.Module, example: Tensor) -> Trace:
 
         return hook
 
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     for name, module in network.named_modules():
         if name:
             handles.append(module.register_forward_hook(leaving(name)))

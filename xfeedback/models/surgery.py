@@ -140,8 +140,8 @@ def _inputs(network: nn.Module, example: Tensor) -> tuple[dict[str, list[torch.S
     """Shapes of what each module gets, in the order in which modules start; and the number of logits."""
     shapes: dict[str, list[torch.Size]] = {}
 
-    def hook_for(name: str) -> Any:
-        def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def hook_for(name: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
+        def hook(_module: nn.Module, inputs: tuple[object, ...]) -> None:
             if inputs and isinstance(inputs[0], Tensor):
                 shapes.setdefault(name, []).append(inputs[0].shape)
 
@@ -235,7 +235,7 @@ def _strides(network: nn.Module, inputs: dict[str, list[torch.Size]]) -> Iterato
                     yield name, _prefixed(network, name, "shortcut", layer, layer.stride[0])
 
 
-def _strides_evenly(layer: Any) -> TypeGuard[nn.Conv2d]:
+def _strides_evenly(layer: object) -> TypeGuard[nn.Conv2d]:
     """Whether a convolution equals its unstrided form followed by the first cell of each window."""
     if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str):
         return False

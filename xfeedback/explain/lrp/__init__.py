@@ -88,12 +88,12 @@ def _refusal(network: nn.Module, x: Tensor, sites: Sequence[str], rules: Rules, 
     handles = []
 
     def entering(name: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
+        def hook(*_: object) -> None:
             inside.append(name)
 
         return hook
 
-    def leaving(*_: Any) -> None:
+    def leaving(*_: object) -> None:
         inside.pop()
 
     for name, module in network.named_modules():

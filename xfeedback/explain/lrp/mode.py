@@ -72,7 +72,7 @@ class Relevance(TorchFunctionMode):
         self._sources: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
 
     def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: Callable[..., Any], types: object, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         """Call ``func``, with the derivative of its rule."""
         name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
