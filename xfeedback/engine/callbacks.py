@@ -3,12 +3,14 @@
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import nn
 from tqdm import tqdm
 
 from xfeedback import files
@@ -82,10 +84,8 @@ class History(Callback):
         """Keep only the epochs before the one that starts now."""
         del pl_module
         self._started = time.perf_counter()
-        if trainer.is_global_zero and self.path.exists():
-            lines = self.path.read_text().splitlines()
-            kept = [line for line in lines if _place_of(line) < (self.phase, trainer.current_epoch)]
-            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
+        if trainer.is_global_zero:
+            keep_before(self.path, (self.phase, trainer.current_epoch))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -100,9 +100,20 @@ class History(Callback):
         step = self.steps_before + trainer.global_step
         place = {"epoch": trainer.current_epoch, "step": step, "phase": pl_module.phase_name}
         pace = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("data/")}
-        line = {**place, **figures, "seconds": round(time.perf_counter() - self._started, 4), **pace}
-        with self.path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append(self.path, {**place, **figures, "seconds": round(time.perf_counter() - self._started, 4), **pace})
+
+
+def keep_before(path: Path, place: tuple[int, int]) -> None:
+    """Keep of a history only the epochs before a phase and epoch."""
+    if path.exists():
+        kept = [line for line in path.read_text().splitlines() if _place_of(line) < place]
+        files.write_text(path, "".join(f"{line}\n" for line in kept))
+
+
+def append(path: Path, line: Mapping[str, Any]) -> None:
+    """Add an epoch's figures to a history."""
+    with path.open("a") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def _place_of(line: str) -> tuple[float, float]:
@@ -128,11 +139,14 @@ class KeepBest(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Copy the weights when they are better than all before."""
-        value = float(trainer.callback_metrics[self.metric])
+        self.see(float(trainer.callback_metrics[self.metric]), trainer.current_epoch, pl_module)
+
+    def see(self, value: float, epoch: int, module: nn.Module) -> None:
+        """Copy the module's weights after an epoch with this value when it is better than all before."""
         value = round(value, 2) if self.tie == "round2" else value
         if value > self.best:
-            self.best, self.epoch = value, trainer.current_epoch
-            self.weights = {name: tensor.detach().clone() for name, tensor in pl_module.state_dict().items()}
+            self.best, self.epoch = value, epoch
+            self.weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best so far, for the checkpoint."""

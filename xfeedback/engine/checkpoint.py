@@ -42,10 +42,10 @@ class AtomicCheckpointIO(CheckpointIO):
         Path(path).unlink(missing_ok=True)
 
 
-def latest(folder: Path) -> tuple[Path | None, list[str]]:
+def latest(folder: Path, pattern: str = "epoch-*.ckpt") -> tuple[Path | None, list[str]]:
     """Return the newest whole checkpoint of a folder, and a line for each damaged one that was passed over."""
     notes = []
-    for path in sorted(folder.glob("epoch-*.ckpt"), reverse=True):
+    for path in sorted(folder.glob(pattern), reverse=True):
         if path.stem.endswith(_digest(path.read_bytes())):
             return path, notes
         notes.append(f"checkpoint {path.name} is damaged; the one before it is used")
@@ -79,9 +79,9 @@ def named(folder: Path, epochs: int, steps: int = 0) -> Path:
     return folder / f"epoch-{epochs:06d}{inside}.ckpt"
 
 
-def drop_old(folder: Path) -> None:
+def drop_old(folder: Path, pattern: str = "epoch-*.ckpt") -> None:
     """Keep the newest two checkpoints."""
-    for old in sorted(folder.glob("epoch-*.ckpt"))[:-KEPT]:
+    for old in sorted(folder.glob(pattern))[:-KEPT]:
         old.unlink()
 
 

@@ -54,6 +54,15 @@ def fit(
     return training.trained(tuple(notes))
 
 
+def call(module: FeedbackModule, hook: str, phase: Phase) -> None:
+    """Call a hook of phases, by its name, of all feedbacks that can act; the network is in evaluation mode."""
+    feedbacks: list[Feedback] = list(module.feedbacks)  # type: ignore[arg-type]
+    with mode(module.network, training=False):
+        for feedback in feedbacks:
+            if feedback.full_strength > 0 or feedback.changes_network:
+                getattr(feedback, hook)(module.network, phase)
+
+
 class KeepRecord(Callback):
     """Put the record into every checkpoint, and give a phase the optimiser's state that it begins with."""
 
@@ -199,11 +208,7 @@ class Training:
         self._call("phase_end", phase)
 
     def _call(self, hook: str, phase: Phase) -> None:
-        feedbacks: list[Feedback] = list(self.module.feedbacks)  # type: ignore[arg-type]
-        with mode(self.module.network, training=False):
-            for feedback in feedbacks:
-                if feedback.full_strength > 0 or feedback.changes_network:
-                    getattr(feedback, hook)(self.module.network, phase)
+        call(self.module, hook, phase)
         self.module.to(self.device)
 
     def _after(self, loading: Loading, phase: Phase) -> None:

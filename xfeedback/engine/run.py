@@ -84,7 +84,7 @@ def refused(spec: RunSpec, error: Exception) -> Outcome:
     if isinstance(error, BusyError):
         return Outcome(status="busy", folder=folder.path, record={})
     record = folder.failure if folder.result() else folder.fail
-    return Outcome(status="failed", folder=folder.path, record=record(error, _one_line(error)))
+    return Outcome(status="failed", folder=folder.path, record=record(error, one_line(error)))
 
 
 def load_task(spec: RunSpec) -> Task:
@@ -152,7 +152,7 @@ def _run(spec: RunSpec, folder: RunFolder, task: Task, module: FeedbackModule, m
         folder.fail(stop, str(stop))
         raise
     except Exception as error:  # noqa: BLE001 - whatever happens is recorded; the other cells of a sweep go on
-        return Outcome(status="failed", folder=folder.path, record=folder.fail(error, _one_line(error)))
+        return Outcome(status="failed", folder=folder.path, record=folder.fail(error, one_line(error)))
     finally:
         _close(logger, folder)
     return Outcome(status="done", folder=folder.path, record=record)
@@ -163,7 +163,8 @@ def _close(logger: Guarded | None, folder: RunFolder) -> None:
         logger.close(folder.result(), folder.path)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return what went wrong in a run, as a person reads it."""
     line = next(iter(str(error).strip().splitlines()), "")
     if isinstance(error, TrainingError | UserError):
         return line

@@ -59,7 +59,8 @@ class Feedback(nn.Module, Generic[Options_co]):
         changes_network: :meth:`prepare` returns another network, whatever the strength; strength 0 then trains that
             network on cross-entropy alone. Such feedbacks are prepared before all others.
         stacks: several seeds of it can be trained as one (:mod:`xfeedback.engine.stacked`): its hooks run no forward
-            pass and take no gradient but through what :class:`~xfeedback.feedback.Step` offers.
+            pass and take no gradient but through what :class:`~xfeedback.feedback.Step` offers. ``without_batch_norm``:
+            it needs a third derivative, which torch takes otherwise of BatchNorm layers that are stacked.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
         stamps: what must stand beside every result of this feedback; set when it is built.
@@ -72,7 +73,7 @@ class Feedback(nn.Module, Generic[Options_co]):
     takes: ClassVar[tuple[Kind, ...]] = ("image",)
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
     changes_network: ClassVar[bool] = False
-    stacks: ClassVar[bool] = False
+    stacks: ClassVar[bool | Literal["without_batch_norm"]] = False
     config: Options_co
     layers: tuple[str, ...] = ()
     input_gradient: bool = False

@@ -28,7 +28,7 @@ class RBRFeedback(Feedback[RBRConfig]):
     """Penalise the squared product of influence and input gradient inside the wrong region."""
 
     name = "rbr"
-    stacks = True
+    stacks = "without_batch_norm"
     Config = RBRConfig
     strength_option = "weight"
     takes = ("image", "series", "text")
