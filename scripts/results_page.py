@@ -18,7 +18,7 @@ from xfeedback.report.collect import Run, collect
 from xfeedback.report.metrics import describe
 from xfeedback.report.phases import mean_matrix
 from xfeedback.report.rows import Group, Row, build
-from xfeedback.report.stats import Summary, holm, paired_difference
+from xfeedback.report.stats import holm, paired_difference
 from xfeedback.report.tables import headline_metrics
 from xfeedback.report.words import escape_markdown, mean_text, probability, problems, some, span
 
@@ -27,34 +27,58 @@ NOTE = (
 )
 
 
-def block(group: Group, *, metrics: Sequence[str] = (), against: str = "", matrices: bool = False) -> str:
+def block(
+    group: Group, *, metrics: Sequence[str] = (), gaps: Sequence[str] = (), against: str = "", matrices: bool = False
+) -> str:
     """Return the measured part of a page as Markdown: facts, the table, differences, matrices of phases.
 
     Args:
         group: rows of one data set and model.
         metrics: the columns; empty: those of the terminal's table.
-        against: label of the row that the others' first metric is compared with; empty: the baseline.
+        gaps: metrics whose differences to one row are shown; empty: the first column's.
+        against: label of that row; empty: the baseline.
         matrices: add accuracy on each phase's test after each phase.
 
     Raises:
         UserError: no row has such a label or metric.
     """
     shown = list(metrics) or headline_metrics(group)
-    if missing := [name for name in shown if name not in group.metrics]:
+    if missing := [name for name in (*shown, *gaps) if name not in group.metrics]:
         raise UserError(f"no run has {', '.join(missing)}. There are: {', '.join(group.metrics)}.")
     base = _row(group, against)
-    heads = [f"{describe(name).title} {describe(name).unit}".strip() for name in shown]
-    found = {row.label: paired_difference(row.values.get(shown[0], {}), base.values[shown[0]]) for row in group.rows}
-    found = {label: difference for label, difference in found.items() if difference and label != base.label}
-    judged = holm({label: d.p_value for label, d in found.items() if d.p_value is not None})
-    heads += [f"{heads[0]}: minus {base.label}", "p"] if found else []
-    lines = [["row", *heads], ["---", *["---:"] * len(heads)]]
-    for row in group.rows:
-        cells = [mean_text(row.summaries[m], describe(m)) if m in row.summaries else "-" for m in shown]
-        lines.append([row.label, *cells, *(_difference(row, found, judged, shown[0]) if found else [])])
-    parts = [_facts(group), "", *_table(lines), "", NOTE]
-    parts += [text for row in group.rows for text in _matrix(row)] if matrices else []
+    lines = [[row.label, *(_mean(row, name) for name in shown)] for row in group.rows]
+    parts = [_facts(group), "", *_table([_heads(shown), *lines]), ""]
+    if len(group.rows) > 1:
+        parts += [f"Differences to {escape_markdown(base.label)}:", ""]
+        parts += [*_gaps(group, base, list(gaps) or shown[:1]), ""]
+    parts += [NOTE, *(text for row in group.rows for text in _matrix(row) if matrices)]
     return "\n".join(parts)
+
+
+def _heads(metrics: Sequence[str]) -> list[str]:
+    return ["row", *(f"{describe(name).title} {describe(name).unit}".strip() for name in metrics)]
+
+
+def _mean(row: Row, metric: str) -> str:
+    return mean_text(row.summaries[metric], describe(metric)) if metric in row.summaries else "-"
+
+
+def _gaps(group: Group, base: Row, metrics: Sequence[str]) -> list[str]:
+    others = [row for row in group.rows if row is not base]
+    columns = [_column(others, base, metric) for metric in metrics]
+    lines = [[row.label, *(column.get(row.label, "-") for column in columns)] for row in others]
+    return _table([_heads(metrics), *lines])
+
+
+def _column(rows: Sequence[Row], base: Row, metric: str) -> dict[str, str]:
+    found = {row.label: paired_difference(row.values.get(metric, {}), base.values.get(metric, {})) for row in rows}
+    kept = {label: difference for label, difference in found.items() if difference}
+    judged = holm({label: d.p_value for label, d in kept.items() if d.p_value is not None})
+    digits = describe(metric).digits
+    return {
+        label: f"{span(d, digits)}{f' ({probability(judged[label])})' if label in judged else ''}"
+        for label, d in kept.items()
+    }
 
 
 def replaced(page: str, text: str, name: str = "") -> str:
@@ -72,13 +96,6 @@ def _row(group: Group, label: str) -> Row:
         if row.label == label:
             return row
     raise UserError(f"no row is called '{label}'. There are: {', '.join(row.label for row in group.rows)}.")
-
-
-def _difference(row: Row, found: Mapping[str, Summary], judged: Mapping[str, float], metric: str) -> list[str]:
-    if row.label not in found:
-        return ["", ""]
-    p = judged.get(row.label)
-    return [span(found[row.label], describe(metric).digits), "" if p is None else probability(p)]
 
 
 def _facts(group: Group) -> str:
@@ -106,12 +123,15 @@ def _matrix(row: Row) -> list[str]:
     heads = ["after phase", *(f"test {number}" for number in range(1, len(matrix[0]) + 1))]
     values = [[str(phase), *(f"{value:.1f}" for value in values)] for phase, values in enumerate(matrix)]
     forgotten = fmean(v for run in row.done if (v := run.metrics.get("continual/forgetting")) is not None)
-    table = _table([heads, ["---:"] * len(heads), *values])
+    table = _table([heads, *values])
     return ["", f"**{escape_markdown(row.label)}**, forgetting {forgotten:.1f}", "", *table]
 
 
 def _table(lines: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(texts)} |" for texts in [[escape_markdown(t) for t in lines[0]], *lines[1:]]]
+    """Lines of a table; the first line holds the headings, the first column texts."""
+    rules = ["---", *["---:"] * (len(lines[0]) - 1)]
+    escaped = [[escape_markdown(text) for text in line] for line in lines]
+    return [f"| {' | '.join(texts)} |" for texts in [escaped[0], rules, *escaped[1:]]]
 
 
 def _joined(texts: Iterable[str], most: int = 12) -> str:
@@ -141,6 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("runs", nargs="+", help="run folders, folders that hold some, or glob patterns")
     parser.add_argument("--block", default="", help="name of the block, where a page has several")
     parser.add_argument("--metrics", default="", help="columns, separated by commas")
+    parser.add_argument("--gaps", default="", help="metrics whose differences are shown, separated by commas")
     parser.add_argument("--against", default="", help="label of the row to compare with")
     parser.add_argument("--name", action="append", default=[], metavar="LABEL=SHOWN", help="a better name for a row")
     parser.add_argument("--dataset", default="", help="of several data sets, the one to show")
@@ -151,8 +172,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if len(groups) != 1:
             raise UserError(f"{len(groups)} data sets and models; choose one with --dataset or by the run folders.")
         group = _renamed(groups[0], {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)})
-        metrics = [name for name in asked.metrics.split(",") if name]
-        text = block(group, metrics=metrics, against=asked.against, matrices=asked.matrices)
+        metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
+        text = block(group, metrics=metrics, gaps=gaps, against=asked.against, matrices=asked.matrices)
         before = asked.page.read_text() if asked.page.exists() else f"# {asked.page.stem.replace('_', ' ')}\n"
         write_text(asked.page, replaced(before, text, asked.block))
     except (UserError, OSError) as error:
