@@ -8,11 +8,14 @@ import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from xfeedback.errors import UserError, suggest
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
 _PACKAGED = Path(__file__).parent / "conf"
 CONF = _PACKAGED if _PACKAGED.is_dir() else Path(__file__).parents[1] / "conf"
 """The folder of the config groups: within the installed package, else the checkout's."""
@@ -25,12 +28,12 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str) -> T:
         UserError: unknown or missing key, wrong type, or a value that the class's ``__post_init__`` refuses.
     """
     hints = get_type_hints(cls)
-    names = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    names = {f.name for f in fields(cls)}
     for key in values:
         if key not in names:
             raise UserError(f"unknown option '{path}.{key}'.{suggest(key, names)}")
     arguments: dict[str, Any] = {}
-    for field in fields(cls):  # type: ignore[arg-type]
+    for field in fields(cls):
         if field.name in values:
             arguments[field.name] = _convert(hints[field.name], values[field.name], f"{path}.{field.name}")
         elif field.default is MISSING and field.default_factory is MISSING:
@@ -65,8 +68,8 @@ def _convert(hint: Any, value: Any, path: str) -> Any:
 
 def _convert_container(hint: Any, value: Any, path: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
-    if is_dataclass(hint) and isinstance(value, Mapping):
-        return from_mapping(hint, value, path)  # type: ignore[arg-type]
+    if isinstance(hint, type) and is_dataclass(hint) and isinstance(value, Mapping):
+        return from_mapping(hint, value, path)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_convert(arguments[0], item, f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):

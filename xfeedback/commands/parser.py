@@ -3,7 +3,7 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from xfeedback.errors import UserError
 
@@ -13,9 +13,9 @@ RUN = "folder of a finished run (outputs/runs/NAME), its name, or the folder of 
 class Parser(argparse.ArgumentParser):
     """argparse with errors as :class:`~xfeedback.errors.UserError`."""
 
-    def __init__(self, name: str, **options: object) -> None:
+    def __init__(self, name: str, **options: Any) -> None:
         described = argparse.RawDescriptionHelpFormatter
-        super().__init__(prog=f"{program()} {name}", formatter_class=described, allow_abbrev=False, **options)  # type: ignore[arg-type]
+        super().__init__(prog=f"{program()} {name}", formatter_class=described, allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
         """Refuse the arguments.

@@ -1,5 +1,7 @@
 """torchvision's Inception-V3 with its reduction blocks' max-pooling as modules, so that it can be swapped."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -15,12 +17,12 @@ def with_pool_modules(network: nn.Module) -> None:
                 block.__class__ = type(f"Pooled{name}", (type(block),), {"forward": forward, "__module__": __name__})
 
 
-def _forward_b(block: nn.Module, x: Tensor) -> Tensor:
-    deep = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))  # type: ignore[operator]
-    return torch.cat([block.branch3x3(x), deep, block.pool(x)], 1)  # type: ignore[operator]
+def _forward_b(block: Any, x: Tensor) -> Tensor:
+    deep = block.branch3x3dbl_3(block.branch3x3dbl_2(block.branch3x3dbl_1(x)))
+    return torch.cat([block.branch3x3(x), deep, block.pool(x)], 1)
 
 
-def _forward_d(block: nn.Module, x: Tensor) -> Tensor:
-    wide = block.branch7x7x3_2(block.branch7x7x3_1(x))  # type: ignore[operator]
-    wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))  # type: ignore[operator]
-    return torch.cat([block.branch3x3_2(block.branch3x3_1(x)), wide, block.pool(x)], 1)  # type: ignore[operator]
+def _forward_d(block: Any, x: Tensor) -> Tensor:
+    wide = block.branch7x7x3_2(block.branch7x7x3_1(x))
+    wide = block.branch7x7x3_4(block.branch7x7x3_3(wide))
+    return torch.cat([block.branch3x3_2(block.branch3x3_1(x)), wide, block.pool(x)], 1)

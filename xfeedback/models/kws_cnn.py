@@ -4,7 +4,7 @@ incremental training" (released code): ten convolutions over a spectrogram broug
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class KwsCnn(nn.Module):
             nn.init.trunc_normal_(layer.weight, std=std, a=-2 * std, b=2 * std)
         nn.init.xavier_uniform_(layers[-1].weight)
         for layer in layers:
-            nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+            nn.init.zeros_(cast("Tensor", layer.bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """Map spectrograms ``(B, C, F, T)`` to logits ``(B, N)``; the explained map is ``(B, 64, 16, 16)``."""

@@ -6,6 +6,7 @@
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,9 +19,9 @@ from xfeedback.models.window import Window
 Row = Literal["lap", "avg", "max", "strided", "softpool", "lip", "cbam", "abn"]
 MANY_CLASSES = 40
 """With more classes than this one score map is the default."""
-_FIXED = {"alpha_init": 1.0, "alpha_param": "clamp", "alpha_trainable": False}
-SOFTPOOL = PoolOptions(p=1, score_source="activation", score_act="identity", merge="channel", **_FIXED)  # type: ignore[arg-type]
-LIP = PoolOptions(p=1, scorer="lip", score_scale=12.0, merge="channel", **_FIXED)  # type: ignore[arg-type]
+_fixed = partial(PoolOptions, p=1, merge="channel", alpha_init=1.0, alpha_param="clamp", alpha_trainable=False)
+SOFTPOOL = _fixed(score_source="activation", score_act="identity")
+LIP = _fixed(scorer="lip", score_scale=12.0)
 
 
 @dataclass(frozen=True, kw_only=True)
