@@ -76,6 +76,7 @@ $name:
   weight: 0.1  # factor of the penalty
   warmup_epochs: 0
   ramp_epochs: 0
+  every_n_steps: 1
 """)
 
 TEST = Template(r'''"""What is particular to $title; the contract of every method is in `test_contract.py`."""

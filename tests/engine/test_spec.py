@@ -81,6 +81,10 @@ def test_every_option_but_the_listed_ones_is_in_the_name(dataset, method, monkey
         ({"method": {"xbl": {}}}, False),
         ({"evaluation": {"explained": 10}}, False),
         ({"dataset": {"limit_train": 50}}, False),
+        ({"trainer": {"compile": False}}, True),
+        ({"trainer": {"compile": True}}, False),
+        ({"method": {"plain": {"every_n_steps": 1}}}, True),
+        ({"method": {"plain": {"every_n_steps": 2}}}, False),
     ],
 )
 def test_the_run_name_changes_with_what_decides_the_result(changes, same, tmp_path):

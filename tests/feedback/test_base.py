@@ -24,10 +24,10 @@ def test_without_a_strength_option_a_feedback_always_acts():
     assert Feedback().full_strength == 1
 
 
-@pytest.mark.parametrize("option", ["warmup_epochs", "ramp_epochs"])
-def test_negative_epochs_are_refused(option):
-    with pytest.raises(ValueError, match=f"{option}=-1 must be 0 or more"):
-        FeedbackConfig(**{option: -1})
+@pytest.mark.parametrize(("option", "least"), [("warmup_epochs", 0), ("ramp_epochs", 0), ("every_n_steps", 1)])
+def test_too_few_epochs_or_steps_are_refused(option, least):
+    with pytest.raises(ValueError, match=f"{option}={least - 1} must be {least} or more"):
+        FeedbackConfig(**{option: least - 1})
 
 
 def test_hooks_do_nothing_unless_overridden():

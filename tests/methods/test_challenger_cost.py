@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.methods import tiny
-from tests.methods.test_cost import Flops
 from xfeedback import models
+from xfeedback.engine.cost import Flops
 from xfeedback.feedback import FeedbackModule
 
 

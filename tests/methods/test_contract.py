@@ -90,6 +90,22 @@ def test_strength_0_equals_plain_bit_for_bit(name, kind, plain):
     tiny.assert_same_bits(tiny.state(found.network), {k.removeprefix("network."): v for k, v in expected.items()})
 
 
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_between_its_steps_a_feedback_changes_nothing(name):
+    """With every_n_steps=2 even steps are as always, odd ones plain training of the same network, to the bit."""
+    always, sparse = (tiny.module(tiny.feedback(name, every_n_steps=n), kind="noisy") for n in (1, 2))
+    for number in (0, 1, 2):
+        expected, found = (
+            {key: float(value.detach()) for key, value in host.loss_terms(tiny.batch(), active, _at(number))[1].items()}
+            for host, active in ((always, always.active() if number % 2 == 0 else []), (sparse, sparse.active()))
+        )
+        assert found == expected, number
+
+
+def _at(number: int) -> tuple[str, int, int, int]:
+    return "0", 0, 0, number
+
+
 @every_network
 @pytest.mark.parametrize("name", ANNOTATED)
 def test_nothing_annotated_equals_plain_bit_for_bit(name, kind):

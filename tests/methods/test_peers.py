@@ -14,7 +14,7 @@ from tests.methods import tiny
 from xfeedback import methods
 from xfeedback.config import from_mapping
 from xfeedback.errors import UserError
-from xfeedback.feedback import Step
+from xfeedback.feedback import FeedbackConfig, Step
 from xfeedback.methods.cutmix import box
 from xfeedback.methods.rsc import hurt_most, kept
 from xfeedback.models.layers import gap_head
@@ -372,7 +372,8 @@ def test_the_page_lists_all_options_and_defaults():
     page = (ROOT / "docs" / "methods" / "peers.md").read_text()
     for name in PEERS:
         values = yaml.safe_load((ROOT / "conf" / "method" / f"{name}.yaml").read_text())[name]
-        own = {f.name for f in fields(methods.feedback_class(name).Config)} - {"warmup_epochs", "ramp_epochs"}
+        common = {f.name for f in fields(FeedbackConfig)}
+        own = {f.name for f in fields(methods.feedback_class(name).Config)} - common
         assert f"method={name}" in page
         for option in own:
             assert f"| `{name}.{option}` |" in page, option

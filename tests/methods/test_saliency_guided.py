@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tests.explain.nets import images, small_cam
 from tests.methods import tiny
-from tests.methods.test_cost import Flops
 from xfeedback import models
+from xfeedback.engine.cost import Flops
 from xfeedback.explain.maps import evaluation_gradient
 from xfeedback.feedback import FeedbackModule, Step
 from xfeedback.methods.saliency_guided import SaliencyGuidedConfig, SaliencyGuidedFeedback

@@ -80,7 +80,7 @@ def _acting(module: FeedbackModule) -> list[Feedback]:
     return [feedback for feedback in feedbacks if feedback.strength(LATE) > 0]
 
 
-class _Flops(TorchDispatchMode):
+class Flops(TorchDispatchMode):
     """Adds up the operations of convolutions and matrix products, of forward, backward and double backward alike."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class _Flops(TorchDispatchMode):
 
 def flops(work: Callable[[], object]) -> int:
     """Return the multiplications and additions of ``work`` in convolutions and matrix products."""
-    with _Flops() as counter:
+    with Flops() as counter:
         work()
     return counter.total
 

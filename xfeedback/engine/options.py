@@ -1,7 +1,7 @@
 """Options of training, evaluation, logging and folders."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from xfeedback.config import require
 
@@ -31,8 +31,12 @@ class TrainerConfig:
         threads: CPU threads of torch; None leaves torch's choice.
         progress: show a progress bar.
         checkpoint_every_n_epochs: how often the state for resuming is saved.
+        compile: fuse the network's operations with ``torch.compile``, for methods that differentiate once; results
+            agree to rounding, not to the last bit.
+        younger: options that came after the first results: at its default such a one is no part of a run's name.
     """
 
+    younger: ClassVar[tuple[str, ...]] = ("compile",)
     max_epochs: int = 10
     batch_size: int = 128
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
@@ -49,6 +53,7 @@ class TrainerConfig:
     threads: int | None = None
     progress: bool = True
     checkpoint_every_n_epochs: int = 1
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "batch_size", "devices", "accumulate", "checkpoint_every_n_epochs"):
@@ -114,8 +119,10 @@ class EvaluationConfig:
             first separator, as for FEVER; the question then stays in both.
         diversity: measure margins, filters, activations and relevance too; see :mod:`xfeedback.engine.diversity`.
         diversity_samples: on how many test samples at most.
+        younger: options that came after the first results: at its default such a one is no part of a run's name.
     """
 
+    younger: ClassVar[tuple[str, ...]] = ("split", "recompute_each_level")
     split: Literal["test", "validation"] = "test"
     batch_size: int = 256
     explainers: tuple[Explainer, ...] = ("grad_cam", "gradient")

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -68,6 +68,8 @@ class RunSpec:
         """Decide what was left to ``auto`` and refuse a combination that can't work, before anything is loaded."""
         self._refuse_other_kinds()
         self._refuse_phases()
+        if self.trainer.compile:
+            self._refuse_compiling()
         if self.variant == "paper":
             self._refuse_without_paper_variant()
         if self.decoy.name != "auto":
@@ -104,6 +106,15 @@ class RunSpec:
                 fit = ", ".join(m for m in methods.names() if kind in methods.feedback_class(m).takes)
                 raise UserError(
                     f"method={method} does not work on {WORDS[kind]}, which dataset={name} holds. Choose method={fit}."
+                )
+
+    def _refuse_compiling(self) -> None:
+        """Refuse methods whose steps a compiled network can't serve."""
+        for method in self.methods:
+            if not methods.feedback_class(method).compiles:
+                raise UserError(
+                    f"trainer.compile=true: method={method} changes the network, looks into its layers or "
+                    "differentiates a gradient, which torch.compile does not do. Use trainer.compile=false."
                 )
 
     def _lacks_annotation(self) -> bool:
@@ -174,10 +185,8 @@ class RunSpec:
         parts = ["dataset", "decoy", "model", "optimiser", "trainer", "evaluation", "logger", "paths"]
         parts += ["phases"] if self.phases != PhasesConfig() else []
         parts += ["continual"] if self.continual is not None else []
-        values: dict[str, Any] = {part: asdict(getattr(self, part)) for part in parts}
-        if self.evaluation.split == "test":
-            del values["evaluation"]["split"]
-        values["method"] = {name: asdict(config) for name, config in self.methods.items()}
+        values: dict[str, Any] = {part: _told(getattr(self, part)) for part in parts}
+        values["method"] = {name: _told(config) for name, config in self.methods.items()}
         return json.loads(json.dumps({**values, "seed": self.seed, "variant": self.variant}))
 
     def identity(self) -> dict[str, Any]:
@@ -186,7 +195,7 @@ class RunSpec:
         for part in ("logger", "paths"):
             del values[part]
         for key in NOT_IDENTITY:
-            del values["trainer"][key]
+            values["trainer"].pop(key, None)
         for key in self.dataset.not_identity:
             del values["dataset"][key]
         return values
@@ -208,6 +217,13 @@ class RunSpec:
 
 
 _ON_IMAGES = "Plant decoys (decoy=corner), mark the middle (dataset.annotation.object_mask=center), give masks "
+
+
+def _told(config: Any) -> dict[str, Any]:
+    """A part's options; those that are younger than the first results only where they are not as they were."""
+    defaults = {f.name: f.default for f in fields(config)}
+    unsaid = {name for name in getattr(config, "younger", ()) if getattr(config, name) == defaults[name]}
+    return {name: value for name, value in asdict(config).items() if name not in unsaid}
 
 
 def _hash(value: Any) -> str:

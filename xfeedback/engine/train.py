@@ -14,6 +14,7 @@ from xfeedback.continual.phases import AUDIT, AUDITS
 from xfeedback.data.task import Task
 from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
 from xfeedback.engine.checkpoint import AtomicCheckpointIO, RandomState, SaveForResume
+from xfeedback.engine.compiled import Compiled, compiler
 from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.options import TrainerConfig
@@ -34,6 +35,11 @@ def check_devices(config: TrainerConfig) -> None:
         raise UserError("trainer.accelerator=gpu: torch sees no GPU on this machine. Use trainer=cpu.")
     if config.accelerator != "cpu" and 0 < gpus < config.devices:
         raise UserError(f"trainer.devices={config.devices}: torch sees {gpus} GPU(s) on this machine.")
+    if config.compile and config.accelerator == "cpu" and compiler() is None:
+        raise UserError(
+            "trainer.compile=true needs a C++ compiler on a CPU, and there is neither $CXX nor g++ or clang++ on this "
+            "machine. Install one (apt-get install g++), or use trainer.compile=false."
+        )
     if config.precision == "16-mixed" and (config.accelerator == "cpu" or not gpus):
         raise UserError("trainer.precision=16-mixed needs a GPU. Use trainer.precision=bf16-mixed or 32-true.")
 
@@ -102,6 +108,7 @@ def build_trainer(
     callbacks: list[Callback] = [timer]
     callbacks += [KeepBest(metric, config.select_tie)] if metric else []
     callbacks += [Throughput()]
+    callbacks += [Compiled()] if config.compile else []
     callbacks += [History(folder.history, place.number, place.steps_before), RandomState(), *further]
     callbacks += [SaveForResume(folder.checkpoints, config.checkpoint_every_n_epochs, place.epochs_before)]
     callbacks += [StopOnSignal(folder.checkpoints, place.epochs_before)]

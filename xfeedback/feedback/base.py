@@ -61,6 +61,8 @@ class Feedback(nn.Module, Generic[Options_co]):
         stacks: several seeds of it can be trained as one (:mod:`xfeedback.engine.stacked`): its hooks run no forward
             pass and take no gradient but through what :class:`~xfeedback.feedback.Step` offers. ``without_batch_norm``:
             it needs a third derivative, which torch takes otherwise of BatchNorm layers that are stacked.
+        compiles: its steps run the network as it is, take no gradient of a gradient and look into no layer, so that
+            ``trainer.compile`` can fuse the network's operations.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.
         input_gradient: whether the clean pass must admit gradients with respect to the input.
         stamps: what must stand beside every result of this feedback; set when it is built.
@@ -74,6 +76,7 @@ class Feedback(nn.Module, Generic[Options_co]):
     annotation: ClassVar[Literal["none", "mask", "wrong"]] = "none"
     changes_network: ClassVar[bool] = False
     stacks: ClassVar[bool | Literal["without_batch_norm"]] = False
+    compiles: ClassVar[bool] = False
     config: Options_co
     layers: tuple[str, ...] = ()
     input_gradient: bool = False

@@ -1,7 +1,7 @@
 """Options of Challenger. Light: importing this module imports no torch."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from xfeedback.config import require
 from xfeedback.explain.relevance_maps import Attribution, Explained
@@ -50,7 +50,6 @@ class ChallengerConfig(FeedbackConfig):
         dropout: the challenged pass draws its own masks, or repeats the clean pass's.
         prob: share of the batches (or samples) that are challenged.
         prob_per: what ``prob`` counts.
-        every_n_steps: steps between two challenged ones; the others are plain.
         map_source: the real relevance, or a control in its place.
         match_norm: rescale a control's change to the norm of the real one; None: for controls.
         epsilon: of LRP.
@@ -61,6 +60,7 @@ class ChallengerConfig(FeedbackConfig):
         allow_collapse: allow the pair that can delete all evidence in every step.
     """
 
+    younger: ClassVar[tuple[str, ...]] = ()
     variant: Literal["clean", "paper"] = "clean"
     site: Literal["random", "input", "hidden", "all"] = "random"
     sites: tuple[str, ...] | None = None
@@ -88,7 +88,6 @@ class ChallengerConfig(FeedbackConfig):
     dropout: Literal["independent", "shared"] = "independent"
     prob: float = 1.0
     prob_per: Literal["batch", "sample"] = "batch"
-    every_n_steps: int = 1
     map_source: Literal[
         "real", "shuffled", "shuffled_active", "random_place", "uniform", "other_sample", "init_frozen"
     ] = "real"
@@ -112,7 +111,7 @@ class ChallengerConfig(FeedbackConfig):
             self.s_min <= self.s_max < float("inf"), "s_max", self.s_max, f"at least s_min={self.s_min}, and finite"
         )
         require(0 < self.share <= 1, "share", self.share, "above 0 and at most 1")
-        for name in ("every_n_steps", "strength_epochs", "alpha"):
+        for name in ("strength_epochs", "alpha"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.sites is None or len(self.sites) > 0, "sites", self.sites, "null or a list of places")
         self._fill_in()

@@ -98,6 +98,11 @@ class FeedbackModule(LightningModule):
         feedbacks: list[Feedback] = list(self.feedbacks)  # type: ignore[arg-type]
         return [f for f in feedbacks if f.strength(self.current_epoch) > 0]
 
+    @staticmethod
+    def due(active: Sequence[Feedback], number: int) -> list[Feedback]:
+        """Return those of some feedbacks that act in step ``number`` of an epoch: ``every_n_steps`` of each."""
+        return [feedback for feedback in active if number % feedback.config.every_n_steps == 0]
+
     def on_train_epoch_start(self) -> None:
         """Tell every feedback that an epoch begins."""
         for feedback in self.feedbacks:
@@ -122,9 +127,10 @@ class FeedbackModule(LightningModule):
 
         Args:
             batch: on the network's device.
-            active: the feedbacks that act.
+            active: the feedbacks that act, in the steps that are theirs.
             position: where the step stands, ending in epoch and number; keys its noise.
         """
+        active = self.due(active, int(position[-1]))
         step = Step(
             self.network,
             self.changed(batch, active, position),

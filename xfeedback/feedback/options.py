@@ -13,14 +13,20 @@ class FeedbackConfig:
     Attributes:
         warmup_epochs: epochs of plain training before the feedback acts.
         ramp_epochs: epochs over which its strength then rises linearly to full.
+        every_n_steps: the feedback acts in the first of so many steps of an epoch and in none between, which are plain:
+            what it costs falls by this factor, and so does its mean strength, unless its weight is raised.
         warms_up_in_phases: whether warm-up holds where there is more than one phase; no option.
+        younger: options that came after the first results: at its default such a one is no part of a run's name.
     """
 
     warms_up_in_phases: ClassVar[bool] = True
+    younger: ClassVar[tuple[str, ...]] = ("every_n_steps",)
     warmup_epochs: int = 0
     ramp_epochs: int = 0
+    every_n_steps: int = 1
 
     def __post_init__(self) -> None:
+        require(self.every_n_steps >= 1, "every_n_steps", self.every_n_steps, "1 or more")
         for name in ("warmup_epochs", "ramp_epochs"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
 

@@ -29,6 +29,7 @@ class CAIPIFeedback(Feedback[CAIPIConfig]):
 
     name = "caipi"
     stacks = True
+    compiles = True
     Config = CAIPIConfig
     strength_option = "weight"
     annotation = "wrong"

@@ -91,7 +91,7 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
     def challenged_places(self, step: Step) -> tuple[str, ...]:
         """Return where this step is challenged, () where it is plain; equation (1). Drawn on the host."""
         config = self.config
-        if step.number % config.every_n_steps or (config.loss == "alternate" and step.number % 2 == 0):
+        if config.loss == "alternate" and step.number % 2 == 0:
             return ()
         off, at = torch.rand(2, generator=step.generator("challenger/place", "cpu")).tolist()
         if config.prob_per == "batch" and off >= config.prob:

@@ -40,6 +40,7 @@ class CutMixFeedback(Feedback[CutMixConfig]):
 
     name = "cutmix"
     stacks = True
+    compiles = True
     Config = CutMixConfig
     n_classes = 0
 

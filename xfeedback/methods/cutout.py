@@ -50,6 +50,7 @@ class CutoutFeedback(Feedback[CutoutConfig]):
 
     name = "cutout"
     stacks = True
+    compiles = True
     Config = CutoutConfig
 
     @property

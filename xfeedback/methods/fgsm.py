@@ -35,6 +35,7 @@ class FGSMFeedback(Feedback[FGSMConfig]):
 
     name = "fgsm"
     stacks = True
+    compiles = True
     Config = FGSMConfig
     takes = ("image", "series")
     input_gradient = True

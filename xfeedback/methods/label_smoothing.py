@@ -33,6 +33,7 @@ class LabelSmoothingFeedback(Feedback[LabelSmoothingConfig]):
 
     name = "label_smoothing"
     stacks = True
+    compiles = True
     Config = LabelSmoothingConfig
     takes = ("image", "series", "text")
 

@@ -37,6 +37,7 @@ class MixupFeedback(Feedback[MixupConfig]):
 
     name = "mixup"
     stacks = True
+    compiles = True
     Config = MixupConfig
     takes = ("image", "series")
     n_classes = 0

@@ -15,6 +15,7 @@ class PlainFeedback(Feedback):
 
     name = "plain"
     stacks = True
+    compiles = True
     takes = ("image", "series", "text")
     Config = PlainConfig
 

@@ -31,6 +31,7 @@ class PlainEqualTimeFeedback(Feedback[PlainEqualTimeConfig]):
 
     name = "plain_equal_time"
     stacks = True
+    compiles = True
     Config = PlainEqualTimeConfig
     takes = ("image", "series", "text")
     stamps = ("control=equal_time",)

@@ -72,9 +72,9 @@ class SaliencyGuidedConfig(FeedbackConfig):
             thrown away, so that the cost is the same) or ``random_cheap``; lowest by the saliency of the untrained
             network (``init_frozen``); or none.
         ties: mask exactly k positions, or every position equal to the k-th.
-        every_n_steps: steps between two masked views; the others are plain.
     """
 
+    younger: ClassVar[tuple[str, ...]] = ()
     variant: Literal["clean", "paper"] = "clean"
     lambda_kl: float = 1.0
     mask_fraction: float = 0.5
@@ -93,7 +93,6 @@ class SaliencyGuidedConfig(FeedbackConfig):
     text_replace: Replacement = "previous_kept"
     mask_source: Literal["low", "high", "random", "random_cheap", "init_frozen", "none"] = "low"
     ties: Ties = "exact"
-    every_n_steps: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -102,7 +101,6 @@ class SaliencyGuidedConfig(FeedbackConfig):
                 object.__setattr__(self, name, value)
         require(self.lambda_kl >= 0, "lambda_kl", self.lambda_kl, "0 or more")
         require(0 <= self.mask_fraction < 1, "mask_fraction", self.mask_fraction, "in [0, 1)")
-        require(self.every_n_steps >= 1, "every_n_steps", self.every_n_steps, "1 or more")
 
 
 class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
@@ -110,6 +108,7 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
 
     name = "saliency_guided"
     stacks = True
+    compiles = True
     Config = SaliencyGuidedConfig
     strength_option = "lambda_kl"
     takes = ("image", "series", "text")
@@ -216,10 +215,8 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
             return found
         return torch.rand(shape, device=step.batch.x.device, generator=step.generator("random_mask"))
 
-    def view(self, step: Step) -> View | None:
+    def view(self, step: Step) -> View:
         """Return the input with its masked positions replaced; equation (5)."""
-        if step.number % self.config.every_n_steps:
-            return None
         return View(
             x=self.masked_text(step) if is_text(step.batch) else self.masked_input(step),
             shared_noise=self.config.dropout == "shared",
@@ -244,8 +241,6 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"kl": lambda * KL}``; equations (6) and (7)."""
-        if self.name not in step.views:
-            return {}
         divergence = kl_consistency(
             step.logits,
             step.views[self.name],

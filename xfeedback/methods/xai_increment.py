@@ -134,6 +134,7 @@ class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
     name = "xai_increment"
     Config = XaiIncrementConfig
     strength_option = "scale"
+    compiles = True
     takes = ("image", "series", "text")
     weights: Tensor | None
     distances: Tensor | None
