@@ -17,6 +17,7 @@ _NUMBERS, _LANE, _TOP, _LETTER = 92, 30, 8, 6.6
 _CURVE_HEIGHT, _LEFT, _RIGHT, _BOTTOM = 230, 44, 12, 34
 _MOST_POINTS = 150
 _LONGEST_LABEL = 22
+_LINE = 13  # between the lines of a label
 _MOST_WITH_SEEDS = 16
 
 
@@ -44,8 +45,9 @@ def points(group: Group, metric: str, slots: Mapping[str, int]) -> str:
     ]
     low, high = _ends(lanes)
     if describe(metric).unit == "%":
-        low, high = max(low, 0.0), min(high, 100.0)
-        low, high = (0.0, 100.0) if high - low > 40 else (low, high)
+        least = min((value for lane in lanes for value in lane.values.values()), default=0.0)
+        low, high = max(low, min(least, 0.0)), min(high, 100.0)
+        low, high = (min(low, 0.0), 100.0) if high - low > 40 else (low, high)
     elif metric.startswith("cost/"):
         low = 0.0
     return _strips(lanes, ticks(low, high), slots, f"{describe(metric).title}: points for each seed and 95 % intervals")
@@ -157,13 +159,26 @@ def _apart(row: Row, metric: str) -> str:
 
 
 def _gutter(lanes: Sequence[Lane]) -> int:
-    """Room for the longest label, in pixels."""
-    return 14 + round(_LETTER * min(max(len(lane.row.label) for lane in lanes), _LONGEST_LABEL))
+    """Room for the longest line of a label, in pixels."""
+    return 14 + round(_LETTER * max(len(line) for lane in lanes for line in name_lines(lane.row.label)))
+
+
+def name_lines(label: str) -> list[str]:
+    """A label as one line, or as two where its options make it too long for one; what is still too long is cut.
+
+    >>> name_lines("xai_increment (mode=shuffled)")
+    ['xai_increment', '(mode=shuffled)']
+    """
+    method, _, options = label.partition(" (")
+    lines = [label] if len(label) <= _LONGEST_LABEL or not options else [method, f"({options}"]
+    return [line if len(line) <= _LONGEST_LABEL else f"{line[: _LONGEST_LABEL - 1]}…" for line in lines]
 
 
 def _name(row: Row, y: float) -> str:
-    short = row.label if len(row.label) <= _LONGEST_LABEL else f"{row.label[: _LONGEST_LABEL - 1]}…"
-    return tag("g", tag("title", escape(row.label)) + text(0, y + 4, short, class_="name"))
+    lines = name_lines(row.label)
+    top = y + 4 - _LINE * (len(lines) - 1) / 2
+    words = "".join(text(0, top + _LINE * number, words, class_="name") for number, words in enumerate(lines))
+    return tag("g", tag("title", escape(row.label)) + words)
 
 
 def _series(records: Sequence[Record], key: str, first: int) -> list[tuple[int, float]]:
