@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 def widened(x: Tensor) -> Tensor:
-    """Return ``x`` in float32 when it is narrower, else as it is.
+    """Return ``x``, of any shape, in float32 when it is narrower, else as it is.
 
     >>> widened(torch.zeros(2, dtype=torch.bfloat16)).dtype, widened(torch.zeros(2, dtype=torch.float64)).dtype
     (torch.float32, torch.float64)

@@ -126,5 +126,5 @@ def mixed(batches: Iterable[Batch], numbers: Generator, size: int) -> Iterator[B
 
 
 def picked(batch: Batch, rows: Tensor) -> Batch:
-    """Return inputs and labels of some samples of a batch."""
+    """Return inputs and labels of some samples of a batch; ``rows`` are positions in it ``(n,)`` int64."""
     return Batch(x=batch.x[rows], y=batch.y[rows], index=batch.index[rows])

@@ -108,7 +108,7 @@ class Phases:
         return self.config.base_epochs or usual if number == 0 else usual
 
     def slice(self, number: int) -> Tensor:
-        """Return the rows of the pool whose mistakes phase ``number`` may add; empty where there are none."""
+        """Return the rows of the pool whose mistakes phase ``number`` may add, ``(n,)`` int64; none: n = 0."""
         return self._slices[number - 1] if self._slices and number else torch.arange(0)
 
     def phase(self, number: int, added: Tensor, loading: Loading) -> Phase:

@@ -21,7 +21,7 @@ CUT = 0.165
 
 
 def take(split: Split, rows: Tensor) -> Split:
-    """Return the split with only ``rows``, in their order."""
+    """Return the split with only ``rows`` ``(n,)`` int64, in their order."""
     changed = {}
     for field in fields(split):
         value = getattr(split, field.name)

@@ -92,7 +92,12 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
 
 
 def confusions(logits: Mapping[str, Tensor], task: Task) -> dict[str, NDArray[np.int64]]:
-    """Return the confusion matrix of each test view, the headline first; none where nobody could look at one."""
+    """Return the confusion matrix ``(K, K)`` of each test view, the headline first; none where classes are too many.
+
+    Args:
+        logits: of all test samples by view, each ``(N, K)``.
+        task: with the labels.
+    """
     if task.n_classes > MOST_CLASSES:
         return {}
     return {view: confusion(found.argmax(1), task.test.y, task.n_classes) for view, found in logits.items()}

@@ -138,13 +138,13 @@ def _where(values: dict[str, Tensor], counts: Tensor) -> dict[str, Tensor]:
 
 
 def near(look: Look) -> dict[str, Tensor]:
-    """Pointing game with the margin of its authors."""
+    """Pointing game with the margin of its authors, bool as 0 and 1 ``(B,)``; NaN where a sample does not count."""
     mask, counts = _annotated(look)
     return _where({"pointing_near": pointing_near(look.maps, mask)}, counts)
 
 
 def coarse(look: Look) -> dict[str, Tensor]:
-    """Localisation on a grid that all explainers share."""
+    """Localisation on a grid that all explainers share, each ``(B,)``; NaN where a sample does not count."""
     mask, counts = _annotated(look)
     maps, region = on_coarse_grid(look.maps, mask)
     found = {"pointing": pointing(maps, region), "inside": mass_inside(maps, region)[0]}
@@ -153,7 +153,7 @@ def coarse(look: Look) -> dict[str, Tensor]:
 
 
 def pixels(look: Look) -> dict[str, Tensor]:
-    """Pixels against the region at every threshold."""
+    """Pixels against the region at every threshold, each ``(B,)``; NaN where a sample does not count."""
     mask, counts = _annotated(look)
     flat = look.maps.flatten(1)
     precision = auprc(flat, mask.flatten(1), torch.ones_like(flat, dtype=torch.bool))
@@ -162,7 +162,7 @@ def pixels(look: Look) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def confidence(look: Look) -> dict[str, Tensor]:
-    """What multiplying the input with the map, stretched to [0, 1], does to the class's probability."""
+    """What multiplying the input with the map, stretched to [0, 1], does to the class's probability, each ``(B,)``."""
     low, high = (extreme((1, 2), keepdim=True) for extreme in (look.maps.amin, look.maps.amax))
     stretched = (look.maps - low) / (high - low).clamp_min(1e-12)
     network, at = look.explained.network, look.target[:, None]

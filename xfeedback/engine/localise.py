@@ -164,7 +164,7 @@ class Scores:
 
 
 def mask_of(batch: Batch) -> Tensor:
-    """Return where the right evidence lies; nowhere for a batch without annotation."""
+    """Return where the right evidence lies, bool, ``(B, H, W)`` or the shape of ``x``; nowhere without annotation."""
     if batch.mask is not None:
         return batch.mask
     return torch.zeros_like(batch.x[:, 0] if batch.x.ndim == 4 else batch.x, dtype=torch.bool)
@@ -180,7 +180,7 @@ def first(batches: Iterable[Batch], n: int) -> Iterator[Batch]:
 
 
 def select(batch: Batch, rows: Tensor) -> Batch:
-    """Return some samples of a batch."""
+    """Return some samples of a batch; ``rows`` are positions in it ``(n,)`` int64."""
     fields = ("x", "y", "index", "mask", "wrong", "annotated", "valid")
     chosen = {f: None if (value := getattr(batch, f)) is None else value[rows] for f in fields}
     return replace(batch, **chosen)

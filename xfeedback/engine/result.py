@@ -66,7 +66,7 @@ def save_weights(network: nn.Module, path: Path) -> str:
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of weights' names and bits."""
+    """Return the SHA-256 of weights' names and bits, whatever their shapes."""
     found = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
         found.update(name.encode())

@@ -41,7 +41,15 @@ def picture_arrays(
 
 
 def shown_rows(labels: Tensor, n: int) -> list[int]:
-    """Return the rows of the first sample of each class, then of the second of each, until there are ``n``."""
+    """Return the rows of the first sample of each class, then of the second of each, until there are ``n``.
+
+    Args:
+        labels: ``(N,)``.
+        n: how many.
+
+    >>> shown_rows(torch.tensor([0, 0, 1, 1]), 3)
+    [0, 1, 2]
+    """
     seen: dict[int, int] = {}
     order = []
     for row, label in enumerate(labels.tolist()):

@@ -33,7 +33,7 @@ def summed(relevance: Tensor, granularity: Granularity, axis: int) -> Tensor:
 
 
 def some(marked: Tensor, granularity: Granularity, axis: int) -> Tensor:
-    """Return whether any element that shares a weight is marked, bool; axes as in :func:`summed`."""
+    """Return whether any element that shares a weight is marked, bool; arguments and shapes as in :func:`summed`."""
     return marked if granularity == "element" else summed(marked.long(), granularity, axis) > 0
 
 

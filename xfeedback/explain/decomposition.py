@@ -94,7 +94,7 @@ def affine(linear: Callable[[Tensor], Tensor], bias: Tensor | None, x: Pair) -> 
     Args:
         linear: the map without its bias.
         bias: broadcasts to its output; or None.
-        x: the parts.
+        x: the parts, of one shape ``(B, ...)``.
     """
     b, g = linear(x.b), linear(x.g)
     if bias is None:

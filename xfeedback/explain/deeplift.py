@@ -145,7 +145,7 @@ def gap(network: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, parts: 
         x: as in :func:`deeplift`.
         target: as in :func:`deeplift`.
         baseline: as in :func:`deeplift`.
-        parts: what it returned.
+        parts: what it returned, of the shape of ``x``.
     """
     with torch.no_grad():
         logits = network(x) - network(baseline.expand_as(x).contiguous())

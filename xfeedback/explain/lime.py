@@ -186,7 +186,7 @@ class Lime:
         return drawn
 
     def seen(self, masks: Tensor) -> Tensor:
-        """Return the masks as the segments obey them: the same, but for the released program's index bug."""
+        """Return the masks ``(n, S)`` as the segments obey them: the same, but for the released program's index bug."""
         return torch.cat([masks[:, 1:], torch.zeros_like(masks[:, :1])], 1) if self.index_bug else masks
 
     def design(self, s: int, draw: int = 0) -> tuple[Tensor, Tensor]:

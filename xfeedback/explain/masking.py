@@ -9,7 +9,14 @@ import torch
 from torch import Generator, Tensor
 
 Fill = Literal[
-    "uniform_sample", "uniform_channel", "mean_channel", "gaussian", "first_corner", "own_corner", "constant"
+    "uniform_sample",
+    "uniform_channel",
+    "uniform01",
+    "mean_channel",
+    "gaussian",
+    "first_corner",
+    "own_corner",
+    "constant",
 ]
 Ties = Literal["exact", "threshold"]
 
@@ -47,6 +54,7 @@ def fill_values(x: Tensor, fill: Fill, generator: Generator, valid: Tensor | Non
     Args:
         x: ``(B, C, n)``.
         fill: ``uniform_sample``: U(min, max) of the sample; ``uniform_channel``: of each channel of the sample;
+            ``uniform01``: U(0, 1), whatever the sample;
             ``mean_channel``: the channel's mean; ``gaussian``: the channel's mean plus N(0, 1); ``first_corner``: the
             first position of the batch's first sample; ``own_corner``: of each sample; ``constant``: 0.
         generator: source of the draws, on the device of ``x``.
@@ -64,6 +72,8 @@ def fill_values(x: Tensor, fill: Fill, generator: Generator, valid: Tensor | Non
         if fill == "mean_channel":
             return mean.expand_as(x)
         return mean + torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=generator)
+    if fill == "uniform01":
+        return torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=generator)
     axes = (1, 2) if fill == "uniform_sample" else (2,)
     below, above = (x, x) if valid is None else (x.where(valid[:, None], v) for v in (torch.inf, -torch.inf))
     low, high = below.amin(axes, keepdim=True), above.amax(axes, keepdim=True)

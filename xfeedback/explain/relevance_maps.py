@@ -53,7 +53,7 @@ def explained(logits: Tensor, y: Tensor, what: Explained, generator: Generator) 
 
 
 def loss_of(y: Tensor) -> Start:
-    """Return the cross-entropy of each sample as what is differentiated."""
+    """Return what is differentiated: the cross-entropy of each sample ``(B,)``, a function of the logits ``(B, K)``."""
     return lambda logits: F.cross_entropy(widened(logits), y, reduction="none")
 
 

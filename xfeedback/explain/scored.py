@@ -19,7 +19,7 @@ from xfeedback.explain.gradient import gradient
 from xfeedback.explain.lap_maps import METHODS, MapMethod, lap_map
 from xfeedback.explain.lime_maps import lime_map
 from xfeedback.explain.outputs import explained_output
-from xfeedback.explain.sampled import gradient_shap, smoothgrad
+from xfeedback.explain.sampled import gradient_shap, input_gradient, smoothgrad
 from xfeedback.kinds import WORDS, Kind
 from xfeedback.models.lap import sites
 from xfeedback.models.running import tapped
@@ -134,7 +134,8 @@ class Explained:
         """Return what an explainer gives to each entry of the input, shape of ``x``.
 
         Args:
-            name: ``integrated_gradients``, ``smoothgrad``, ``deeplift``, ``gradient_shap`` or ``deep_shap``.
+            name: ``integrated_gradients``, ``smoothgrad``, ``deeplift``, ``deeplift_functional``, ``gradient_shap`` or
+                ``deep_shap``.
             x: as :meth:`entered` returns it.
             target: explained class ``(B,)``.
             number: of the batch, for draws.
@@ -146,6 +147,8 @@ class Explained:
             return smoothgrad(self.network, x, target, draws, sd=sd, copies=copies, squared=squared)
         if name == "integrated_gradients":
             return integrated_gradients(self.network, x, target, self._start(x, number))
+        if name == "deeplift_functional":
+            return (x - self._start(x, number)) * input_gradient(self.network, x, target)
         if name == "deeplift":
             return deeplift(self.network, x, target, self._start(x, number))
         baselines = torch.stack([self._drawn(x, draws) for _ in range(SHAP_DRAWS)])

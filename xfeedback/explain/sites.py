@@ -86,12 +86,12 @@ def derivatives_behind(
 
 
 def tensor_of(output: Any) -> Tensor:
-    """Return a layer's output, the first of several (recurrent layers)."""
+    """Return a layer's output of any shape, the first of several (recurrent layers)."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def with_tensor(output: Any, value: Tensor) -> Any:
-    """Return a layer's output with its tensor replaced."""
+    """Return a layer's output with its tensor replaced by one of the same shape."""
     return (value, *output[1:]) if isinstance(output, tuple) else value
 
 

@@ -125,7 +125,7 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
         """Report ``grad_ratio``: how strongly ``term`` pulls at the explained map, relative to the cross-entropy.
 
         The ratio of the gradients' norms at the second step of an epoch and every 100 steps after it; the loss and its
-        graph stay as they are, and nothing waits for the device.
+        graph stay as they are, and nothing waits for the device. ``term`` is a scalar.
         """
         if step.number % RATIO_EVERY != 1:
             return

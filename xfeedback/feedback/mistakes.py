@@ -94,7 +94,8 @@ def find_mistakes(
     Args:
         network: maps inputs to logits; in any mode, which it keeps.
         batches: the samples.
-        measure: maps a batch of mistakes and their predicted classes to ``distances`` and ``noise``; None: both are 0.
+        measure: maps a batch of m mistakes and their predicted classes ``(m,)`` to ``distances`` and ``noise``, both
+            ``(m,)``; None: both are 0.
 
     Returns:
         The mistakes; samples whose logits are not finite are left to whoever looks at the loss.

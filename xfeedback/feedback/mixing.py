@@ -15,7 +15,7 @@ Draws = Callable[[str], Generator]
 
 
 def shape_of(network: nn.Module, example: Tensor, layers: tuple[str, ...] = ()) -> tuple[int, dict[str, Tensor]]:
-    """Return how many classes a network has, and what the named layers give for one input.
+    """Return how many classes a network has, and what the named layers give for one input ``(1, ...)``.
 
     Raises:
         UserError: there is no such layer; the message has the nearest name.

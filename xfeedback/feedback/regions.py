@@ -32,7 +32,7 @@ def wrong_region(batch: Batch, method: str) -> Tensor:
 
 
 def right_region(batch: Batch, method: str) -> Tensor:
-    """Return where evidence is right, bool, one value a pixel, cell or token; empty for samples without annotation.
+    """Return where evidence is right, bool, of the shape of the batch's masks; empty for samples without annotation.
 
     Args:
         batch: samples with annotations.

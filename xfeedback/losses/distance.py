@@ -133,7 +133,11 @@ def gated_distance(cam: Tensor, distance: Tensor, wrong: Tensor, counts: Tensor)
 def mean_distance(cam: Tensor, distance: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Return the distance-weighted attention averaged over the cells, not over the mass: l = (1/hw) sum_p M_p D_p.
 
-    Equation (11). Arguments and results as in :func:`distance_aware`, with M as a rule :func:`max_normalised`.
+    Equation (11). Arguments, results and shapes as in :func:`distance_aware`, with M as a rule :func:`max_normalised`.
+
+    >>> cam, distance = torch.tensor([[[1.0, 0.0], [0.0, 0.5]]]), torch.tensor([[[0.0, 1.0], [1.0, 2.0]]])
+    >>> mean_distance(cam, distance, torch.tensor([True]))
+    (tensor([0.2500]), tensor([True]))
     """
     alive = counts & (cam.sum((1, 2)) > EPS)
     return torch.where(alive, (cam * distance.to(cam.dtype)).mean((1, 2)), 0.0), alive

@@ -69,7 +69,15 @@ def clue_loss(found: Tensor, y: Tensor) -> Tensor:
 
 
 def uniq_loss(scores: Tensor, y: Tensor) -> Tensor:
-    """Return mean_i sum_{k != y} S_yi S_ki: no other class claims the cells of the label; equation (8)."""
+    """Return mean_i sum_{k != y} S_yi S_ki ``(B,)``: no other class claims the cells of the label; equation (8).
+
+    Args:
+        scores: S ``(B, K, h, w)``.
+        y: ``(B,)``.
+
+    >>> uniq_loss(torch.tensor([[[[0.5, 1.0]], [[1.0, 0.0]]]]), torch.tensor([0]))
+    tensor([0.2500])
+    """
     own = of_class(scores, y)
     others = scores.sum(1) - own
     return (own * others).mean((1, 2))

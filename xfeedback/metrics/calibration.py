@@ -72,6 +72,8 @@ def binned(probabilities: Tensor, y: Tensor, bins: int = BINS, *, equal_mass: bo
 def calibration_error(probabilities: Tensor, y: Tensor, bins: int = BINS, *, equal_mass: bool = False) -> float:
     """Return the expected calibration error, sum_m n_m / N |accuracy_m - confidence_m|, in [0, 1].
 
+    Arguments and their shapes as in :func:`binned`.
+
     >>> p = torch.tensor([[0.95, 0.05], [0.15, 0.85], [0.65, 0.35], [0.45, 0.55]])
     >>> round(calibration_error(p, torch.tensor([0, 0, 0, 1]), 10), 3)
     0.425
@@ -81,19 +83,35 @@ def calibration_error(probabilities: Tensor, y: Tensor, bins: int = BINS, *, equ
 
 
 def largest_calibration_error(probabilities: Tensor, y: Tensor, bins: int = BINS) -> float:
-    """Return the largest gap of any bin of equal width that holds a sample."""
+    """Return the largest gap of any equally wide bin that holds a sample; arguments, shapes as in :func:`binned`."""
     found = binned(probabilities, y, bins)
     return float(found.gaps[found.count > 0].max())
 
 
 def brier(probabilities: Tensor, y: Tensor) -> float:
-    """Return mean_i sum_k (p_ik - [y_i = k])^2, in [0, 2]."""
+    """Return mean_i sum_k (p_ik - [y_i = k])^2, in [0, 2].
+
+    Args:
+        probabilities: ``(N, K)``.
+        y: labels ``(N,)``.
+
+    >>> brier(torch.tensor([[0.5, 0.5], [1.0, 0.0]]), torch.tensor([0, 0]))
+    0.25
+    """
     p = _checked(probabilities).double()
     return float((p - F.one_hot(y, p.shape[1])).square().sum(1).mean())
 
 
 def log_loss(logits: Tensor, y: Tensor) -> float:
-    """Return the mean negative logarithm of the label's probability, from logits: never of a clipped probability."""
+    """Return the mean negative logarithm of the label's probability, from logits: never of a clipped probability.
+
+    Args:
+        logits: ``(N, K)``.
+        y: labels ``(N,)``.
+
+    >>> round(log_loss(torch.zeros(3, 4), torch.tensor([0, 1, 2])), 4)
+    1.3863
+    """
     return float(F.cross_entropy(logits.double(), y))
 
 

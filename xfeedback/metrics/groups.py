@@ -17,6 +17,10 @@ def accuracy(predicted: Tensor, y: Tensor) -> float:
 def balanced_accuracy(predicted: Tensor, y: Tensor) -> float:
     """Return the mean over the classes that occur of the share of hits in each.
 
+    Args:
+        predicted: classes ``(N,)``.
+        y: labels ``(N,)``.
+
     >>> balanced_accuracy(torch.tensor([0, 0, 0, 0]), torch.tensor([0, 0, 0, 1]))
     50.0
     """

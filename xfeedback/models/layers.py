@@ -179,7 +179,7 @@ def _is_tokens(value: Tensor, feature_map: Tensor) -> bool:
 
 
 def is_cut(node: Node | None, x: Tensor, logits: Tensor) -> bool:
-    """Whether every path of the autograd graph from ``logits`` to ``x`` goes through ``node``."""
+    """Whether every path of the autograd graph from ``logits`` to ``x``, both of any shape, goes through ``node``."""
     leaf = torch.autograd.graph.get_gradient_edge(x).node
     seen, waiting = {node}, [logits.grad_fn]
     while waiting:

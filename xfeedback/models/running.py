@@ -13,7 +13,7 @@ from xfeedback.models.torch_bases import NormBase
 
 @contextmanager
 def tapped(network: nn.Module, layers: Sequence[str]) -> Generator[dict[str, Tensor]]:
-    """Collect the outputs of the named layers during forwards inside the block, as parts of the graph."""
+    """Collect the named layers' outputs, of any shape, during forwards inside the block, as parts of the graph."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> RemovableHandle:
@@ -58,7 +58,7 @@ def resting_statistics(network: nn.Module) -> Generator[None]:
 
 @contextmanager
 def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Generator[None]:
-    """Replace the named layers' outputs (the first, where there are several) by what ``changes`` makes of them."""
+    """Replace the named layers' outputs (the first of several) by what ``changes`` makes of them, of the same shape."""
 
     def hook_for(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:

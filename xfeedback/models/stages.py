@@ -194,7 +194,12 @@ def features_axis(network: nn.Module, found: Trace, layer: str | None) -> int:
 
 
 def noiseless(network: nn.Module, example: Tensor) -> bool:
-    """Whether training and evaluation mode compute the same: no BatchNorm, no dropout, no other noise."""
+    """Whether training and evaluation mode compute the same: no BatchNorm, no dropout, no other noise.
+
+    Args:
+        network: stays as it is.
+        example: one input ``(1, ...)``; of ids of tokens themselves, else of random inputs of its shape.
+    """
     if any(isinstance(module, NormBase) for module in network.modules()):
         return False
     with torch.no_grad(), torch.random.fork_rng(devices=[]):

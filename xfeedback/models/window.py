@@ -24,7 +24,7 @@ class Window:
         return count - 1 if self.ceil_mode and (count - 1) * self.stride >= size + self.padding else count
 
     def padded(self, x: Tensor) -> Tensor:
-        """Return ``x`` with zeros where windows reach over its edges."""
+        """Return ``x`` ``(..., H, W)`` with zeros where windows reach over its edges."""
         spare = [(self.out(side) - 1) * self.stride + self.kernel - side - self.padding for side in x.shape[-2:]]
         if self.padding == 0 and max(spare) <= 0:
             return x

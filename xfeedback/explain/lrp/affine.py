@@ -38,12 +38,25 @@ def carried(surrogate: Tensor, factor: Tensor, value: Tensor) -> Tensor:
 
 
 def stabilised(z: Tensor, epsilon: float) -> Tensor:
-    """Return z + epsilon sign(z) with sign(0) = +1; equation (8)."""
+    """Return z + epsilon sign(z) with sign(0) = +1, of the shape of z; equation (8).
+
+    >>> stabilised(torch.tensor([-2.0, 0.0, 2.0]), 0.5)
+    tensor([-2.5000,  0.5000,  2.5000])
+    """
     return z + torch.copysign(z.new_full((), epsilon), z) if epsilon else z
 
 
 def quotient(z: Tensor, by: Tensor, epsilon: float = 0.0) -> Tensor:
-    """Return z / stabilised(by), and 0 where that is 0: such a unit has no inputs to give relevance to."""
+    """Return z / stabilised(by), and 0 where that is 0: such a unit has no inputs to give relevance to.
+
+    Args:
+        z: of any shape.
+        by: of the same.
+        epsilon: see :func:`stabilised`.
+
+    >>> quotient(torch.tensor([1.0, 1.0]), torch.tensor([2.0, 0.0]))
+    tensor([0.5000, 0.0000])
+    """
     below = stabilised(by, epsilon)
     if epsilon:
         return z / below

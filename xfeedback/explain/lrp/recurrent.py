@@ -29,7 +29,7 @@ class Weights(NamedTuple):
 
 
 def lstm(dense: Dense, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Return what ``torch.lstm`` does; see it for the arguments. Dropout between layers is off.
+    """Return what ``torch.lstm`` does, arguments as torch's. Dropout between layers is off.
 
     Raises:
         UnknownOperation: packed sequences, or projections of the hidden state.
@@ -44,7 +44,7 @@ def lstm(dense: Dense, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor, Tens
 
 
 def gru(dense: Dense, x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
-    """Return what ``torch.gru`` does; see it for the arguments. Dropout between layers is off.
+    """Return what ``torch.gru`` does, arguments as torch's. Dropout between layers is off.
 
     Raises:
         UnknownOperation: packed sequences.
