@@ -251,6 +251,6 @@ _HOST_OPTIONS = ("optimiser", "example", "seed", "channels_last", "val_names")
 
 
 def not_finite(terms: Mapping[str, Tensor], where: str) -> TrainingError:
-    """Return the error of a training whose loss is not finite; ``terms`` hold a value that is not."""
+    """Return the error of a training whose loss is not finite; ``terms``, of any shape, hold a value that is not."""
     bad = next(name for name, value in terms.items() if not torch.isfinite(value).all())
     return TrainingError(f"the loss is not finite at {where}: term '{bad}'. Lower optimiser.lr or the term's weight.")

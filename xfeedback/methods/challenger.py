@@ -99,7 +99,7 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
         return self.places if config.site == "all" else (self.places[int(at * len(self.places))],)
 
     def relevance(self, step: Step, places: Sequence[str], *, real: bool) -> dict[str, Tensor]:
-        """Return R at each place, see :class:`~xfeedback.feedback.relevance_pass.RelevancePass`."""
+        """Return R at each place, of its shape; see :class:`~xfeedback.feedback.relevance_pass.RelevancePass`."""
         if self._passes is None:
             raise RuntimeError("prepare the feedback on its network first")
         return self._passes(step, places, real=real)

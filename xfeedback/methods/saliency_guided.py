@@ -136,7 +136,7 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
         return super().prepare(network, example)
 
     def saliency(self, step: Step) -> Tensor:
-        """Return a, the gradient of the explained output at the input, detached; equation (1)."""
+        """Return a, the gradient of the explained output at the input, of its shape, detached; equation (1)."""
         kind: Output = self.config.explain_output
         own, target = self.config.explain_class, self._target(step)
         if self.frozen is not None:
@@ -224,7 +224,7 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
         )
 
     def masked_input(self, step: Step) -> Tensor:
-        """Return images or series with their masked positions filled."""
+        """Return images ``(B, C, H, W)`` or series ``(B, T, F)`` with their masked positions filled."""
         x = step.batch.x
         channels = x.flatten(2) if x.ndim == 4 else x.transpose(1, 2)
         fills = fill_values(channels, self.config.fill, step.generator("fill"), step.batch.valid)
@@ -251,7 +251,7 @@ class SaliencyGuidedFeedback(Feedback[SaliencyGuidedConfig]):
 
 
 def training_gradient(step: Step, target: Tensor, kind: Output) -> Tensor:
-    """Return the input gradient of one more pass in training mode with dropout of its own, detached."""
+    """Return the input gradient of one more pass in training mode with dropout of its own, of its shape, detached."""
     point = step.x.detach().requires_grad_()
     with torch.enable_grad(), torch.autocast(point.device.type, enabled=False):
         logits = step.forward(point, name="saliency", shared_noise=False, update_statistics=False)
