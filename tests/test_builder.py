@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from xfeedback import builder
 from xfeedback.builder import explain, plain_config, run_sweep
-from xfeedback.engine import queue
+from xfeedback.engine import queue, ways
 from xfeedback.engine.run import run_experiment
 from xfeedback.errors import TrainingError, UserError
 
@@ -115,8 +115,8 @@ class Sweep:
             raise AssertionError("cells run in this process need no launcher")
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(builder, "_run_queued", self.one)
-            run_sweep(self.jobs, self.compose, launch)
+            patch.setattr(ways, "run_queued", self.one)
+            run_sweep(self.jobs, self.compose, launch, launch)
 
 
 def test_cells_that_differ_in_the_seed_are_composed_once_to_the_same_options(tmp_path):

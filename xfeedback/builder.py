@@ -3,7 +3,6 @@
 This module, `xfeedback.command` and the sweeper plugin are the only ones that import hydra or omegaconf.
 """
 
-import os
 import re
 import shlex
 import sys
@@ -22,8 +21,9 @@ from xfeedback.errors import TrainingError, UserError, suggest
 if TYPE_CHECKING:
     from xfeedback.engine.launch import Launch
     from xfeedback.engine.options import SweepConfig
+    from xfeedback.engine.seeds import Seeds
 
-HYDRA_ONLY = ("hydra", "sweep", "queued")
+HYDRA_ONLY = ("hydra", "sweep", "queued", "seeds", "execution")
 NOT_A_CHOICE = "Config group override must be"
 
 
@@ -115,10 +115,13 @@ def run_cell(config: DictConfig) -> int:
     from xfeedback.engine.launch import QUEUED
 
     if QUEUED in config:
-        return _run_queued(Path(str(config[QUEUED])))
+        from xfeedback.engine.ways import run_queued
+
+        return run_queued(Path(str(config[QUEUED])))
     from xfeedback.engine import console
     from xfeedback.engine.spec import RunSpec
 
+    seeds_of(config).refuse_single()
     spec = RunSpec.from_plain(plain_config(config))
     from xfeedback.engine.run import run_experiment  # imports Lightning: after the cheap checks
 
@@ -130,28 +133,6 @@ def run_cell(config: DictConfig) -> int:
         raise failure
     console.ended(spec, outcome)
     return 0
-
-
-def _run_queued(path: Path) -> int:
-    from xfeedback.engine import console, queue
-    from xfeedback.engine.launch import ON_CLUSTER
-    from xfeedback.engine.run import refused, run_experiment
-
-    queued = queue.take(path)
-    if queued.stopped:
-        console.left_out(queued.spec)
-        return 0
-    try:
-        outcome = run_experiment(queued.spec)
-    except Exception as error:  # noqa: BLE001 - the other cells go on
-        outcome = refused(queued.spec, error)
-    failed = outcome.status == "failed"
-    if failed and queued.stop is not None:
-        queued.stop.touch()
-    console.ended(queued.spec, outcome)
-    if failed and ON_CLUSTER in os.environ:
-        raise SystemExit(TrainingError.exit_code)  # else the queue would list the job as completed
-    return int(failed)
 
 
 def cell_lines(arguments: Sequence[str]) -> list[list[str]]:
@@ -180,6 +161,7 @@ def run_sweep(
     jobs: list[list[str]],
     compose: Callable[[Sequence[str]], DictConfig],
     launch: "Launch",
+    side_by_side: "Callable[[int], Launch]",
 ) -> None:
     """Check all cells, run those that are missing, and compare.
 
@@ -187,13 +169,14 @@ def run_sweep(
         jobs: the overrides of each cell.
         compose: from overrides to a config.
         launch: run cells, given their overrides.
+        side_by_side: likewise, in so many processes at a time on this machine.
 
     Raises:
         UserError: a cell can't work; nothing has been trained.
         TrainingError: the launcher stopped before all cells were run; those that finished have been compared.
         SystemExit: with code 1 when cells failed; the comparison has been written.
     """
-    from xfeedback.engine import console, sweep
+    from xfeedback.engine import console, sweep, ways
     from xfeedback.engine.launch import SLURM, jobs_of, submitted
     from xfeedback.engine.spec import RunSpec, light_parts
 
@@ -214,8 +197,9 @@ def run_sweep(
         handles = submitted(launch, jobs_of(cells, chosen)) if cells else []
         console.submitted([handle.job_id for handle in handles], plan)
     else:
-        start = starter_of(launch, launcher, chosen)
-        stopped = sweep.run(plan, start, one_by_one=launcher == "basic", fail_fast=options.fail_fast)
+        how = ways.chosen(seeds_of(first), launcher, plan.pending)
+        start = ways.starter(how, launch, side_by_side, launcher, chosen)
+        stopped = sweep.run(plan, start, one_by_one=how == "serial", fail_fast=options.fail_fast)
         _end(stopped, sweep.compare(plan))
 
 
@@ -224,34 +208,32 @@ def _composed(
 ) -> tuple[DictConfig, list[dict[str, Any]]]:
     """Return the first cell's config and all cells' options; composing takes long, and is done once for all seeds."""
     known: dict[tuple[tuple[str, ...], bool], DictConfig] = {}
-    values = []
+    values: list[dict[str, Any]] = []
     for job in jobs:
         seeds = [override for override in job if re.fullmatch(r"seed=\d+", override)]
         key = tuple(override for override in job if override not in seeds), bool(seeds)
-        if key not in known:
+        again = key in known
+        if not again:
             known[key] = compose(job)
         elif seeds:
             known[key].seed = int(seeds[-1].removeprefix("seed="))
-        values.append(plain_config(known[key]))
+        asked = seeds_of(known[key])
+        if again and seeds:
+            asked.refuse_list()
+        values += asked.cells(plain_config(known[key]))
     return next(iter(known.values())), values
 
 
-def starter_of(
-    launch: "Launch", launcher: str, chosen: Sequence[str]
-) -> "Callable[[Sequence[Path]], Exception | None]":
-    """Return what runs queued cells: in this process at once, or as jobs of Hydra's launcher."""
-    from xfeedback.engine.launch import starter
+def seeds_of(config: DictConfig) -> "Seeds":
+    """Return how many seeds a config asks for, and how they are to be run.
 
-    return _here if launcher == "basic" else starter(launch, launcher, chosen)
+    Raises:
+        UserError: it can't work.
+    """
+    from xfeedback.engine.seeds import Seeds
 
-
-def _here(cells: Sequence[Path]) -> Exception | None:
-    try:
-        for cell in cells:
-            _run_queued(cell)
-    except Exception as error:  # noqa: BLE001 - what is finished is compared first
-        return error
-    return None
+    found = OmegaConf.to_container(OmegaConf.masked_copy(config, ["seeds", "execution"]), resolve=True)
+    return Seeds.of(cast("dict[str, Any]", found))
 
 
 def _end(stopped: Exception | None, failed: int) -> None:

@@ -24,6 +24,9 @@ from omegaconf import DictConfig  # noqa: E402
 from xfeedback.config import CONF  # noqa: E402
 from xfeedback.errors import Preempted  # noqa: E402
 
+_NOT_RUN = ("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
+"""Flags with which a command line needs none to run several cells: it has it, or runs nothing."""
+
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
 def cell(config: DictConfig) -> int:
@@ -45,6 +48,7 @@ def main() -> None:
             from xfeedback import commands
 
             raise SystemExit(commands.run(sys.argv[1:]))
+        sys.argv[1:] = several(sys.argv[1:])
         cell()
     except Preempted as stop:  # of a sweep in this process
         _leave(stop)
@@ -52,6 +56,13 @@ def main() -> None:
         _end("interrupted; the same command resumes where it stood", 130)
     except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it
         _stop(error)
+
+
+def several(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with the flag for several runs, where it asks for several seeds."""
+    asks = any(argument.startswith("seeds=") and argument != "seeds=null" for argument in arguments)
+    answered = any(argument.split("=")[0] in _NOT_RUN for argument in arguments)
+    return [*arguments, "-m"] if asks and not answered else list(arguments)
 
 
 def composed(overrides: Sequence[str]) -> dict[str, Any]:

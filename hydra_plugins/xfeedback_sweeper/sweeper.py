@@ -1,15 +1,17 @@
 """A grid sweeper that checks all cells before the first is trained, skips finished ones, and ends with a comparison."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import cast
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
-from hydra.types import HydraContext
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 
@@ -26,11 +28,16 @@ class ComparisonSweeper(BasicSweeper):
         super().__init__(max_batch_size=None, params=dict(params or {}))
         self.rows = [shlex.split(row) for row in rows or [""]]
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Keep what further launchers are made of."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self._task = task_function
+
     def sweep(self, arguments: list[str]) -> None:
         """Plan, run what is missing, and compare; raises ``SystemExit(1)`` when cells failed."""
         from xfeedback.builder import run_sweep
 
-        run_sweep(self._jobs(arguments), self._compose, self._launch)
+        run_sweep(self._jobs(arguments), self._compose, self._launch, self._side_by_side)
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
         from xfeedback.builder import cell_lines
@@ -38,15 +45,27 @@ class ComparisonSweeper(BasicSweeper):
         context = cast("HydraContext", self.hydra_context)
         parser = OverridesParser.create(config_loader=context.config_loader)
         chosen = any(argument.startswith("method=") for argument in arguments)
+        params = self._parse_config()
+        if any(argument.startswith("seeds=") and argument != "seeds=null" for argument in arguments):
+            params = [param for param in params if not param.startswith("seed=")]
         jobs = []
         for row, line in product([[]] if chosen else self.rows, cell_lines(arguments)):
-            overrides = parser.parse_overrides([*self._parse_config(), *row, *line, *arguments])
+            overrides = parser.parse_overrides([*params, *row, *line, *arguments])
             jobs += self.split_arguments(overrides, None)[0]
         return jobs
 
     def _compose(self, job: Sequence[str]) -> DictConfig:
         context = cast("HydraContext", self.hydra_context)
         return context.config_loader.load_sweep_config(cast("DictConfig", self.config), list(job))
+
+    def _side_by_side(self, at_once: int) -> Callable[[Sequence[Sequence[str]]], Sequence[JobReturn]]:
+        """Return what runs jobs in so many processes at a time on this machine."""
+        context = cast("HydraContext", self.hydra_context)
+        config = self._compose(["hydra/launcher=joblib", f"hydra.launcher.n_jobs={at_once}"])
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=context, task_function=self._task, config=config
+        )
+        return partial(launcher.launch, initial_job_idx=0)
 
     def _launch(self, jobs: Sequence[Sequence[str]]) -> Sequence[JobReturn]:
         return cast("Launcher", self.launcher).launch(jobs, initial_job_idx=0)

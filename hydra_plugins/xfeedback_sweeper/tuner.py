@@ -43,7 +43,7 @@ class TuningSweeper(ComparisonSweeper):
             TrainingError: it stopped early, or no trial has a value.
             SystemExit: with code 1 when trials failed.
         """
-        from xfeedback.builder import launcher_of, starter_of, sweep_options
+        from xfeedback.builder import launcher_of, sweep_options
 
         space, fixed, seeds = self._parsed(arguments)
         _refuse_fixed(space)
@@ -51,6 +51,7 @@ class TuningSweeper(ComparisonSweeper):
         sweeping, (launcher, chosen) = sweep_options(base), launcher_of(base)
         study = self._study(base, space, seeds, launcher)
         from xfeedback.engine import tuned  # after the cheap checks
+        from xfeedback.engine.ways import by_launcher
 
         if sweeping.dry:
             study.read()
@@ -58,7 +59,7 @@ class TuningSweeper(ComparisonSweeper):
             return
         with study.opened():
             tuned.planned(study)
-            start = starter_of(self._launch, launcher, chosen)
+            start = by_launcher(self._launch, launcher, chosen)
             how = {"one_by_one": launcher == "basic", "fail_fast": sweeping.fail_fast}
             tuned.run(study, lambda values: self._spec([*fixed, *tuned.overrides(values)]), start, **how)
             tuned.show(study, fixed)
@@ -82,7 +83,7 @@ class TuningSweeper(ComparisonSweeper):
     def _study(
         self, config: DictConfig, space: Mapping[str, Override], seeds: Sequence[int] | None, launcher: str
     ) -> "TuningStudy":
-        from xfeedback.builder import plain_config, refuse_processes, sweep_options
+        from xfeedback.builder import plain_config, refuse_processes, seeds_of, sweep_options
         from xfeedback.config import from_mapping
         from xfeedback.engine.spec import RunSpec, light_parts
         from xfeedback.engine.tune import TuneConfig
@@ -96,12 +97,17 @@ class TuningSweeper(ComparisonSweeper):
         refuse_processes(values, launcher)
         if values["force"]:
             raise UserError("force=true would train finished trials anew each time; remove the study's folder instead")
-        base = RunSpec.from_plain(values)
+        base, asked = RunSpec.from_plain(values), seeds_of(config)
+        asked.refuse_ways("hydra/sweeper=optuna")
+        if seeds is not None:
+            asked.refuse_list()
+        else:
+            seeds = [cell["seed"] for cell in asked.cells(values)]
         from xfeedback.engine.study import TuningStudy
 
         distributions = {name: distribution(override) for name, override in space.items()}
         defaults = {name: _default(config, name, found) for name, found in distributions.items()}
-        return TuningStudy(base, distributions, options, seeds or [base.seed], defaults)
+        return TuningStudy(base, distributions, options, seeds, defaults)
 
     def _spec(self, overrides: Sequence[str]) -> "RunSpec":
         from xfeedback.builder import plain_config

@@ -48,6 +48,18 @@ def put(queued: Queued, folder: Path) -> Path:
     return path
 
 
+def with_one_thread(path: Path) -> None:
+    """Let a queued cell compute with one thread, where its options don't say with how many.
+
+    Raises:
+        OSError: it can't be written.
+    """
+    queued = take(path)
+    trainer = queued.spec.trainer
+    if trainer.threads is None:
+        put(replace(queued, spec=replace(queued.spec, trainer=replace(trainer, threads=1))), path.parent)
+
+
 def take(path: Path) -> Queued:
     """Read a cell back.
 
