@@ -76,6 +76,13 @@ def test_fills_are_uniform_in_the_range_of_the_sample_or_channel(fill, axes):
     assert kstest(unit, "uniform").pvalue > 1e-3
 
 
+def test_uniform01_knows_nothing_of_the_sample():
+    x = 5 + torch.randn(10, 4, 2_500, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = fill_values(x, "uniform01", torch.Generator().manual_seed(1))
+    assert kstest(found.flatten().numpy(), "uniform").pvalue > 1e-3
+    assert torch.equal(found, fill_values(-x, "uniform01", torch.Generator().manual_seed(1)))
+
+
 def test_mean_and_gaussian_fills():
     x = torch.randn(10, 2, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(6))
     mean = x.mean(2, keepdim=True)
@@ -84,7 +91,7 @@ def test_mean_and_gaussian_fills():
     assert kstest(noise.flatten().numpy(), norm.cdf).pvalue > 1e-3
 
 
-@pytest.mark.parametrize("fill", ["uniform_sample", "uniform_channel", "mean_channel", "gaussian"])
+@pytest.mark.parametrize("fill", ["uniform_sample", "uniform_channel", "uniform01", "mean_channel", "gaussian"])
 def test_fills_leave_the_global_generator_alone(fill):
     x = torch.rand(2, 3, 4)
     before = torch.get_rng_state()

@@ -164,6 +164,14 @@ def test_functional_relus_would_give_input_times_gradient():
     assert gap(network, X, Y, baseline, found) > 0.05
 
 
+def test_what_the_released_program_calls_deeplift_is_the_way_times_the_gradient():
+    """On a network of functions it is what captum gives too."""
+    explained = Explained(network=net("functions"), layer=None, baseline=torch.zeros(2, 8, 8) + 0.3)
+    assert explained.usable(("deeplift_functional",), X) == (("deeplift_functional",), ())
+    found = explained.attribution("deeplift_functional", X, Y)
+    torch.testing.assert_close(found, (X - 0.3) * input_gradient(net("functions"), X, Y), rtol=1e-6, atol=1e-9)
+
+
 def test_layers_are_let_through():
     refuse_unruled(net(), X)
     explained = Explained(network=net(), layer=None, baseline=torch.zeros(2, 8, 8))

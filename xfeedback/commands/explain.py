@@ -27,7 +27,7 @@ Write a picture of one image, clip, series or text with the network's explanatio
 
 Explainers: those of evaluation.explainers, e.g. grad_cam, gradient, integrated_gradients, smoothgrad, occlusion, lime.
 """
-FROM_DATA = ("integrated_gradients", "deeplift", "gradient_shap", "deep_shap")
+FROM_DATA = ("integrated_gradients", "deeplift", "deeplift_functional", "gradient_shap", "deep_shap")
 """Explainers that start from training inputs; for texts from zero embeddings."""
 
 

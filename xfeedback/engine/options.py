@@ -71,6 +71,7 @@ Explainer = Literal[
     "integrated_gradients",
     "smoothgrad",
     "deeplift",
+    "deeplift_functional",
     "gradient_shap",
     "deep_shap",
     "occlusion",
