@@ -9,12 +9,12 @@ long to import is imported when it is first used.
 tensor([[0., 1.]])
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xfeedback.explain.grad_cam import closed_form_grad_cam, grad_cam
 from xfeedback.explain.gradient import gradient
 from xfeedback.explain.outputs import Output, explained_output
+from xfeedback.lazy import lazy
 
 if TYPE_CHECKING:
     from xfeedback.explain.attribution import integrated_gradients, occlusion
@@ -43,25 +43,13 @@ __all__ = [
     "smoothgrad",
 ]
 
-_HOMES = {
-    "Explained": "scored",
-    "Lime": "lime",
-    "deep_shap": "deeplift",
-    "evaluation_cam": "maps",
-    "evaluation_gradient": "maps",
-    "explanation_distance": "compare",
-    "gradient_shap": "sampled",
-    "integrated_gradients": "attribution",
-    "occlusion": "attribution",
-    "smoothgrad": "sampled",
-}
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    attribution=("integrated_gradients", "occlusion"),
+    compare=("explanation_distance",),
+    deeplift=("deep_shap",),
+    lime=("Lime",),
+    maps=("evaluation_cam", "evaluation_gradient"),
+    sampled=("gradient_shap", "smoothgrad"),
+    scored=("Explained",),
+)

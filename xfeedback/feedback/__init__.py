@@ -3,10 +3,10 @@
 Names are imported when first used: options alone need neither torch nor Lightning.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xfeedback.feedback.options import FeedbackConfig, OptimiserConfig, WeightedConfig
+from xfeedback.lazy import lazy
 
 if TYPE_CHECKING:
     from xfeedback.feedback.base import Feedback, View
@@ -24,14 +24,9 @@ __all__ = [
     "WeightedConfig",
 ]
 
-_HOMES = {"Feedback": "base", "View": "base", "FeedbackModule": "module", "PresetModule": "module", "Step": "step"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
+__getattr__, __dir__ = lazy(
+    __name__,
+    base=("Feedback", "View"),
+    module=("FeedbackModule", "PresetModule"),
+    step=("Step",),
+)

@@ -5,9 +5,9 @@
 75.0
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xfeedback.lazy import lazy
 from xfeedback.metrics.groups import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.metrics.localisation import (
     WrongReasons,
@@ -60,31 +60,12 @@ __all__ = [
     "worst_group",
 ]
 
-_HOMES = {
-    "brier": "calibration",
-    "calibration_error": "calibration",
-    "largest_calibration_error": "calibration",
-    "log_loss": "calibration",
-    "average_accuracy": "continual",
-    "backward_transfer": "continual",
-    "forgetting": "continual",
-    "forward_transfer": "continual",
-    "area": "faithfulness",
-    "removal_ranks": "faithfulness",
-    "aopc": "rationales",
-    "auprc": "rationales",
-    "token_f1": "rationales",
-    "relevance_areas": "relevance",
-    "weighted_precision_recall": "relevance",
-    "noisy_linear_imputation": "road",
-}
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *_HOMES]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = lazy(
+    __name__,
+    calibration=("brier", "calibration_error", "largest_calibration_error", "log_loss"),
+    continual=("average_accuracy", "backward_transfer", "forgetting", "forward_transfer"),
+    faithfulness=("area", "removal_ranks"),
+    rationales=("aopc", "auprc", "token_f1"),
+    relevance=("relevance_areas", "weighted_precision_recall"),
+    road=("noisy_linear_imputation",),
+)
