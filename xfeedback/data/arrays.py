@@ -5,16 +5,57 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from xfeedback.config import require
+from xfeedback.data.options import DatasetConfig
 from xfeedback.dtypes import Array, Bools, Ints
 from xfeedback.errors import UserError, suggest
 
 SPLITS = ("train", "val", "test")
 ENDINGS = (".npz", ".pt", ".pth")
 FORM = "x and y, or x_train, y_train, x_test, y_test (and x_val, y_val); besides mask, wrong and annotated likewise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArraysConfig(DatasetConfig):
+    """Options of anyone's samples in one file.
+
+    The file holds ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_val``,
+    ``y_val``: samples ``(N, ...)`` and labels ``(N,)``. Optional, each with the same endings: ``mask`` and ``wrong``,
+    right and wrong evidence where they are not 0, and ``annotated`` ``(N,)``; and ``classes``, the names of the labels
+    0, 1, ...
+
+    Attributes:
+        file: the file.
+        split_seed: of the split by class where the file has none; the run's seed does not change it.
+    """
+
+    plants_decoys: ClassVar[bool] = False
+    file: str | None = None
+    split_seed: int = 17
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether the file says where right or wrong evidence lies."""
+        return annotates(self.file)
+
+    @property
+    def path(self) -> Path:
+        """The file.
+
+        Raises:
+            UserError: none is given.
+        """
+        if self.file is None:
+            raise UserError(f"dataset={self.name} needs dataset.file=FILE.npz or .pt with {FORM}")
+        return Path(self.file)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,49 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 
-from xfeedback.config import require
 from xfeedback.data import arrays, images, lists
-from xfeedback.data.options import DatasetConfig, Places
+from xfeedback.data.options import Places
 from xfeedback.data.source import Part, Source, fingerprint
 from xfeedback.dtypes import Array, Bools
 from xfeedback.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(DatasetConfig):
+class Config(arrays.ArraysConfig):
     """Options of ``dataset=image_arrays``.
 
-    The file holds ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_val``,
-    ``y_val``: images ``(N, C, H, W)`` or ``(N, H, W)``, uint8 or float in [0, 1], and labels ``(N,)``. Optional, each
-    with the same endings: ``mask`` and ``wrong`` ``(N, H, W)``, right and wrong evidence where they are not 0, and
-    ``annotated`` ``(N,)``; and ``classes``, the names of the labels 0, 1, ...
+    The file is as :class:`~xfeedback.data.arrays.ArraysConfig` says; images are ``(N, C, H, W)`` or ``(N, H, W)``,
+    uint8 or float in [0, 1], ``mask`` and ``wrong`` ``(N, H, W)``. Without splits in it 60 % train, 20 % validate, 20 %
+    test.
 
     Attributes:
-        file: the file.
         channels: colours stand ``first`` or ``last``, ``(N, H, W, C)``.
         augment: ``crop_flip``: shifts by up to 4 pixels and mirroring, image and masks together; training only.
-        split_seed: of the 60/20/20 split by class where the file has none; the run's seed does not change it.
     """
 
-    plants_decoys: ClassVar[bool] = False
     name: Literal["image_arrays"] = "image_arrays"
-    file: str | None = None
     channels: Literal["first", "last"] = "first"
     augment: Literal["crop_flip", "none"] = "none"
-    split_seed: int = 17
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether the file says where right or wrong evidence lies."""
-        return arrays.annotates(self.file)
 
 
 def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every reader takes both
@@ -54,9 +38,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     Raises:
         UserError: no file is given, or its arrays are not as :class:`Config` says.
     """
-    if config.file is None:
-        raise UserError(f"dataset=image_arrays needs dataset.file=FILE.npz or .pt with {arrays.FORM}")
-    path = Path(config.file)
+    path = config.path
     found = arrays.read(path)
     whole = {split: _part(path, config, part) for split, part in found.parts.items()}
     if len({part.x.shape[1:] for part in whole.values()}) > 1 or len({part.x.dtype for part in whole.values()}) > 1:

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xfeedback.config import require
 from xfeedback.data import arrays, series
 from xfeedback.data.options import Places
 from xfeedback.data.series import Series
@@ -17,31 +16,15 @@ from xfeedback.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(series.SeriesConfig):
+class Config(arrays.ArraysConfig, series.SeriesConfig):
     """Options of ``dataset=series_arrays``.
 
-    The file holds ``x`` and ``y``, or ``x_train``, ``y_train``, ``x_test``, ``y_test`` and perhaps ``x_val``,
-    ``y_val``: series ``(N, T, F)`` or ``(N, T)``, NaN where a value is missing or a series has ended, and labels
-    ``(N,)``. Optional, each with the same endings: ``mask`` and ``wrong`` ``(N, T, F)``, right and wrong evidence where
-    they are not 0, and ``annotated`` ``(N,)``; and ``classes``, the names of the labels 0, 1, ...
-
-    Attributes:
-        file: the file.
-        split_seed: of the fifth of the series that tests where the file has no test series.
+    The file is as :class:`~xfeedback.data.arrays.ArraysConfig` says; series are ``(N, T, F)`` or ``(N, T)``, NaN where
+    a value is missing or a series has ended, ``mask`` and ``wrong`` ``(N, T, F)``. Without test series in it a fifth
+    tests.
     """
 
     name: Literal["series_arrays"] = "series_arrays"
-    file: str | None = None
-    split_seed: int = 17
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(self.split_seed >= 0, "split_seed", self.split_seed, "0 or more")
-
-    @property
-    def has_masks(self) -> bool:
-        """Whether the file says where right or wrong evidence lies."""
-        return arrays.annotates(self.file)
 
 
 def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every reader takes both
@@ -50,9 +33,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
     Raises:
         UserError: no file is given, its arrays are not as :class:`Config` says, or a series can't be used.
     """
-    if config.file is None:
-        raise UserError(f"dataset=series_arrays needs dataset.file=FILE.npz or .pt with {arrays.FORM}")
-    path = Path(config.file)
+    path = config.path
     found = arrays.read(path)
     parts = {name: dict(part) for name, part in found.parts.items()}
     if "all" in parts:
