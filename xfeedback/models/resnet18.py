@@ -15,14 +15,13 @@ from xfeedback.models.blocks import BasicBlock, init_kaiming, projection
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet18Config(ModelConfig):
-    """Options of ``resnet18``.
+class _ResNet18Config(ModelConfig):
+    """Options of both.
 
     Attributes:
         width: channels of the first stage; the four have ``width * (1, 2, 4, 8)``.
     """
 
-    name: Literal["resnet18"] = "resnet18"
     width: int = 64
 
     def __post_init__(self) -> None:
@@ -30,18 +29,17 @@ class ResNet18Config(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet18Gap8Config(ModelConfig):
-    """Options of ``resnet18_gap8``.
+class ResNet18Config(_ResNet18Config):
+    """Options of ``resnet18``: ``width``, channels of the first stage; the four have ``width * (1, 2, 4, 8)``."""
 
-    Attributes:
-        width: channels of the first stage; the four have ``width * (1, 2, 4, 8)``.
-    """
+    name: Literal["resnet18"] = "resnet18"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet18Gap8Config(_ResNet18Config):
+    """Options of ``resnet18_gap8``, as of ``resnet18``."""
 
     name: Literal["resnet18_gap8"] = "resnet18_gap8"
-    width: int = 64
-
-    def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "a positive integer")
 
 
 class ResNet18(nn.Module):

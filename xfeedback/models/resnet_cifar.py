@@ -11,14 +11,13 @@ from xfeedback.models.blocks import BasicBlock, PadShortcut, init_kaiming
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet20Config(ModelConfig):
-    """Options of ``resnet20``.
+class _CifarConfig(ModelConfig):
+    """Options of both.
 
     Attributes:
         width: channels of the first stage; the three have ``width * (1, 2, 4)``.
     """
 
-    name: Literal["resnet20"] = "resnet20"
     width: int = 16
 
     def __post_init__(self) -> None:
@@ -26,18 +25,17 @@ class ResNet20Config(ModelConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ResNet32Config(ModelConfig):
-    """Options of ``resnet32``.
+class ResNet20Config(_CifarConfig):
+    """Options of ``resnet20``: ``width``, channels of the first stage; the three have ``width * (1, 2, 4)``."""
 
-    Attributes:
-        width: channels of the first stage; the three have ``width * (1, 2, 4)``.
-    """
+    name: Literal["resnet20"] = "resnet20"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet32Config(_CifarConfig):
+    """Options of ``resnet32``, as of ``resnet20``."""
 
     name: Literal["resnet32"] = "resnet32"
-    width: int = 16
-
-    def __post_init__(self) -> None:
-        require(self.width >= 1, "width", self.width, "a positive integer")
 
 
 class CifarResNet(nn.Module):
