@@ -119,6 +119,17 @@ class Sweep:
             run_sweep(self.jobs, self.compose, launch, launch)
 
 
+@pytest.mark.parametrize(
+    ("typed", "methods"),
+    [([], ["lap"]), (["method=plain"], ["plain"]), (["method=[rbr,lap]"], ["rbr", "lap"])],
+)
+def test_what_an_experiment_says_of_a_method_does_not_choose_it(typed, methods):
+    values = plain_config(composed(["experiment=lap/tiles", *typed]))
+    assert sorted(values["method"]) == sorted(methods)
+    if "lap" in methods:
+        assert values["method"]["lap"]["loss"]["negative_class"] == 4
+
+
 def test_cells_that_differ_in_the_seed_are_composed_once_to_the_same_options(tmp_path):
     rate = "optimiser.lr=0.1"
     sweep = Sweep(tmp_path, ["seed=3"], [rate], ["seed=4"], ["seed=7", rate], ["seed=5"], [rate, "seed=6"], [rate])

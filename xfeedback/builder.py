@@ -7,9 +7,11 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
@@ -38,7 +40,20 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
         values = OmegaConf.to_container(OmegaConf.masked_copy(config, own), resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
         raise UserError(f"option '{error.full_key}': {str(error).splitlines()[0]}") from error
-    return {str(key): value for key, value in cast("dict[Any, Any]", values).items()}
+    found = {str(key): value for key, value in cast("dict[Any, Any]", values).items()}
+    return found | {"method": _chosen(found["method"])} if isinstance(found.get("method"), dict) else found
+
+
+def _chosen(methods: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what an experiment says of methods that are not chosen: a choice brings all of its options."""
+    return {name: options for name, options in methods.items() if not (_own_options(name) - (options or {}).keys())}
+
+
+@cache
+def _own_options(method: str) -> frozenset[str]:
+    """The options that ``conf/method`` lists; empty for a method of the user's own."""
+    file = CONF / "method" / f"{method}.yaml"
+    return frozenset(yaml.safe_load(file.read_text())[method] or ()) if file.is_file() else frozenset()
 
 
 def explain(error: Exception) -> UserError | TrainingError:
