@@ -54,11 +54,7 @@ class Stack:
             batches: one a seed, on the device, of one size.
             position: where the step stands, ending in epoch and number.
         """
-        epoch = int(position[-2])
-        active: list[list[Feedback]] = [
-            [f for f in module.feedbacks if f.strength(epoch) > 0]  # type: ignore[operator, misc]
-            for module in self.modules
-        ]
+        active = [self._active(module, int(position[-2]), int(position[-1])) for module in self.modules]
         whole, steps = self._steps(batches, active, position)
         terms = {"ce": self._weighted(whole, steps, active).unflatten(0, (self.count, -1)).mean(1)}
         own = [m.penalties(step, acting) for m, step, acting in zip(self.modules, steps, active, strict=True)]
@@ -66,6 +62,11 @@ class Stack:
         hits = (whole.logits.argmax(1) == whole.batch.y).unflatten(0, (self.count, -1))
         figures = {**_by_name([step.reports for step in steps]), "acc": 100 * hits.float().mean(1)}
         return Losses(terms=terms, total=torch.stack(list(terms.values())).sum(0), figures=figures)
+
+    @staticmethod
+    def _active(module: FeedbackModule, epoch: int, number: int) -> list[Feedback]:
+        feedbacks: list[Feedback] = list(module.feedbacks)  # type: ignore[arg-type]
+        return module.due([feedback for feedback in feedbacks if feedback.strength(epoch) > 0], number)
 
     def _steps(
         self, batches: Sequence[Batch], active: Sequence[Sequence[Feedback]], position: Sequence[str | int]
