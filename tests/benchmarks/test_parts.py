@@ -63,3 +63,25 @@ def test_a_part_that_does_not_exist_is_refused(script, monkeypatch, capsys):
         script("all").main()
     assert stop.value.code == 2
     assert "no part stepz; there are steps, lap" in capsys.readouterr().err
+
+
+def test_without_a_gpu_its_part_refuses_in_a_line(script, monkeypatch, capsys):
+    module, common = script("gpu"), script("common")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["gpu"])
+    assert common.main("gpu", module.measure, module.__doc__) == 2
+    said = capsys.readouterr().err
+    assert said == "error: benchmarks/gpu.py needs a CUDA device, and torch sees none on this machine\n"
+    assert not (common.folder(quick=False) / "gpu.json").exists()
+
+
+def test_what_the_gpu_part_runs_works_on_a_cpu(script):
+    rows = script("gpu").images_a_second("gapnet", 16, 2, "cpu", 1)
+    assert [row[0].split()[0] for row in rows] == ["plain", "saliency_guided", "xbl", "challenger", "lap"]
+
+
+def test_the_goal_is_read_off_a_history(script):
+    gpu = script("gpu")
+    lines = [{"val/val": 90.0, "seconds": 2.0}, {"val/val": 94.5, "seconds": 3.0}, {"val/val": 94.7, "seconds": 3.0}]
+    assert gpu.goal_of(lines) == ["2", "5.0 s", "94.70 %"]
+    assert gpu.goal_of(lines[:1])[:2] == ["not reached", "not reached"]

@@ -28,7 +28,8 @@ class TrainerConfig:
             with ``phases=mistakes`` ``next_slice``: the slice of the pool whose mistakes come next, in the last phase
             the test set.
         select_tie: which epoch counts as better: any gain (``exact``), or one in hundredths of a point (``round2``).
-        threads: CPU threads of torch; None leaves torch's choice.
+        threads: CPU threads of torch; None: in a Slurm job the task's cores, with ``hydra/launcher=joblib`` the cores
+            divided by the jobs at once, one with ``execution=processes``, else all cores.
         progress: show a progress bar.
         checkpoint_every_n_epochs: how often the state for resuming is saved.
         compile: fuse the network's operations with ``torch.compile``, for methods that differentiate once; results

@@ -25,7 +25,7 @@ from xfeedback.engine.memory import keep_freed_memory
 from xfeedback.engine.phases import fit
 from xfeedback.engine.result import measure
 from xfeedback.engine.spec import RunSpec
-from xfeedback.engine.train import check_devices, selection_metric
+from xfeedback.engine.train import check_devices, selection_metric, use_threads
 from xfeedback.errors import FeedbackWarning, Preempted, TrainingError, UserError
 from xfeedback.feedback import Feedback, FeedbackModule
 from xfeedback.tracking import installed
@@ -61,8 +61,7 @@ def run_experiment(spec: RunSpec) -> Outcome:
     folder.check()
     installed.check(spec.logger.name)
     check_devices(spec.trainer)
-    if spec.trainer.threads is not None:
-        torch.set_num_threads(spec.trainer.threads)
+    use_threads(spec.trainer)
     if not torch.cuda.is_available():
         keep_freed_memory()
     task = load_task(spec)

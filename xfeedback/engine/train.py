@@ -1,6 +1,7 @@
 """The Lightning trainer of one phase: devices, selection of weights, callbacks."""
 
 import logging
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,6 +43,18 @@ def check_devices(config: TrainerConfig) -> None:
         )
     if config.precision == "16-mixed" and (config.accelerator == "cpu" or not gpus):
         raise UserError("trainer.precision=16-mixed needs a GPU. Use trainer.precision=bf16-mixed or 32-true.")
+
+
+def use_threads(config: TrainerConfig) -> None:
+    """Let torch compute with the threads that are asked for, else with the cores that Slurm gave the task.
+
+    Without either it keeps what it started with: all cores, or what ``OMP_NUM_THREADS`` says, which joblib sets to the
+    cores divided by its jobs.
+    """
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    wanted = config.threads or (int(given) if given.isdigit() else 0)
+    if wanted:
+        torch.set_num_threads(wanted)
 
 
 def selection_metric(spec: RunSpec, task: Task) -> str | None:
