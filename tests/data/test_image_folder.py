@@ -1,85 +1,30 @@
-import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests.data.image_folders import (
+    SIZE,
+    config,
+    everything,
+    level,
+    mask,
+    parts,
+    reading,
+    refused,
+    splits,
+    with_masks,
+    write,
+    write_coco,
+)
 from xfeedback import methods, models
 from xfeedback.data import annotates, load
 from xfeedback.data.decoy import DecoyConfig
 from xfeedback.data.images import channel_statistics, drawn_splits, touched
-from xfeedback.data.options import AnnotationConfig, Places
-from xfeedback.data.sets.image_folder import Config, read
+from xfeedback.data.options import AnnotationConfig
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import UserError
-
-SIZE = (24, 32)
-"""(height, width) of the pictures."""
-
-
-def write(path: Path, values) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(values, dtype=np.uint8)).save(path)
-
-
-def level(name: str, i: int) -> int:
-    return 10 + 20 * i + (5 if name == "dog" else 0)
-
-
-@pytest.fixture
-def root(tmp_path) -> Path:
-    """Ten pictures of cats and ten of dogs, each of one grey in colour mode: the grey tells which it is."""
-    for name in ("cat", "dog"):
-        for i in range(10):
-            write(tmp_path / "mine" / "images" / name / f"{i}.png", np.full((*SIZE, 3), level(name, i)))
-    return tmp_path / "mine"
-
-
-def mask(i: int) -> np.ndarray:
-    values = np.zeros(SIZE)
-    values[i : i + 4, 2 * i : 2 * i + 6] = 255
-    return values
-
-
-def with_masks(root: Path, which=range(10)) -> Path:
-    for name in ("cat", "dog"):
-        for i in which:
-            write(root / "masks" / name / f"{i}.png", mask(i))
-    return root
-
-
-def config(root: Path, **options) -> Config:
-    return Config(root=str(root), **{"size": 16, **options})
-
-
-def reading(root: Path, **options):
-    return read(config(root, **options), Places(root=root, cache=root.parent / "cache"))
-
-
-def refused(root: Path, *words: str, **options) -> None:
-    with pytest.raises(UserError) as caught:
-        reading(root, **options)
-    message = str(caught.value)
-    assert "\n" not in message
-    for word in words:
-        assert word in message, message
-
-
-def parts(source):
-    return [source.train, source.val, source.test]
-
-
-def everything(source):
-    """(x, y, mask, wrong, annotated) of all parts in the folder's order."""
-    order = np.concatenate([p.index for p in parts(source)]).argsort()
-
-    def joined(name):
-        found = [getattr(p, name) for p in parts(source)]
-        return None if found[0] is None else np.concatenate(found)[order]
-
-    return tuple(joined(name) for name in ("x", "y", "mask", "wrong", "annotated"))
 
 
 def test_images_labels_and_masks_belong_together(root):
@@ -215,14 +160,6 @@ def write_voc(path, entries):
     path.write_text(f"<annotation><size><width>{SIZE[1]}</width><height>{SIZE[0]}</height></size>{body}</annotation>")
 
 
-def write_coco(root, entries):
-    names = sorted({name for name, _, _ in entries})
-    pictures = [{"id": i, "file_name": n, "height": SIZE[0], "width": SIZE[1]} for i, n in enumerate(names)]
-    objects = [{"image_id": names.index(n), "category_id": c, "bbox": box} for n, c, box in entries]
-    categories = [{"id": 1, "name": "ear"}, {"id": 2, "name": "tail"}]
-    (root / "boxes.json").write_text(json.dumps({"images": pictures, "annotations": objects, "categories": categories}))
-
-
 def test_only_chosen_objects_count(root):
     write_voc(root / "boxes" / "cat" / "0.xml", [("ear", 0, 0, 2, 2), ("tail", 20, 20, 24, 24)])
     write_voc(root / "boxes" / "cat" / "1.xml", [("tail", 0, 0, 2, 2)])
@@ -238,12 +175,6 @@ def test_only_chosen_objects_count(root):
     for one, other in zip(ears, everything(reading(root, box_labels=("ear",))), strict=True):
         assert one is other is None or (one == other).all()
     refused(root, "'eer'", "Did you mean 'ear'", box_labels=("eer",))
-
-
-def splits(root, **lists):
-    (root / "splits").mkdir(exist_ok=True)
-    for name, lines in lists.items():
-        (root / "splits" / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 
 def test_given_splits(root):
@@ -311,97 +242,3 @@ def test_reduced_masks_equal_a_loop_over_pixels():
             rows, columns = (37 * r // 16, -(-37 * (r + 1) // 16)), (50 * c // 16, -(-50 * (c + 1) // 16))
             expected[r, c] = any(whole[i, j] for i in range(*rows) for j in range(*columns))
     np.testing.assert_array_equal(touched(whole, 16), expected)
-
-
-def test_a_mask_of_another_size_is_refused(root):
-    write(root / "masks" / "dog" / "3.png", np.zeros((24, 33)))
-    refused(root, "masks/dog/3.png is 33x24", "images/dog/3.png 32x24")
-
-
-def test_a_mask_that_is_not_binary_is_refused(root):
-    write(root / "masks" / "dog" / "3.png", np.arange(24 * 32).reshape(SIZE) % 7)
-    refused(root, "masks/dog/3.png has 7 levels up to 6")
-
-
-def test_a_mask_of_an_unknown_class_is_refused(root):
-    write(root / "masks" / "dgo" / "3.png", mask(3))
-    refused(root, "masks", "'dgo'", "Did you mean 'dog'")
-
-
-def test_a_mask_without_its_image_is_refused(root):
-    write(root / "masks" / "dog" / "33.png", mask(3))
-    refused(root, "masks/dog/33.png has no image", "images/dog/33", "Did you mean 'dog/3'")
-
-
-def test_a_mask_that_is_no_png_is_refused(root):
-    write(root / "masks" / "dog" / "3.jpg", mask(3))
-    refused(root, "masks/dog/3.jpg must be a .png file")
-
-
-def test_a_box_outside_its_image_is_refused_and_one_over_the_edge_cut_off(root):
-    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\ncat/0.png,-4,20,6,99\n")
-    assert everything(reading(root))[2][0].sum() == 3 * 3
-    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\ncat/0.png,33,0,40,9\n")
-    refused(root, "boxes.csv, cat/0.png", "33, 0, 40, 9", "no pixel", "32x24")
-
-
-@pytest.mark.parametrize(
-    ("table", "words"),
-    [
-        ("file,x0,y0,x1,y1\ncat/00.png,1,1,2,2\n", ("cat/00.png", "Did you mean 'cat/0.png'")),
-        ("name,x0\ncat/0.png,1\n", ("columns file, x0, y0, x1, y1",)),
-    ],
-)
-def test_tables_that_do_not_fit(root, table, words):
-    (root / "boxes.csv").write_text(table)
-    refused(root, "boxes.csv", *words)
-
-
-def test_coco_files_that_do_not_fit(root):
-    write_coco(root, [("0.png", 1, [0, 0, 2, 2])])
-    refused(root, "boxes.json names '0.png'", "2 images have this name", "<class>/<file>")
-    write_coco(root, [("cow/0.png", 1, [0, 0, 2, 2])])
-    refused(root, "there is no images/cow/0.png")
-    Image.new("RGB", (9, 9)).save(root / "images" / "cat" / "x.png")
-    write_coco(root, [("x.png", 1, [0, 0, 2, 2])])
-    refused(root, "boxes.json, x.png is for an image of 32x24, and its image is 9x9")
-
-
-def test_two_forms_of_right_evidence_are_refused(root):
-    with_masks(root)
-    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\n")
-    refused(root, "masks and boxes.csv", "one form")
-    (root / "boxes.csv").unlink()
-    refused(root, "box_labels", box_labels=("ear",))
-
-
-def test_folders_that_are_none(root, tmp_path):
-    refused(tmp_path / "nowhere", "no folder images/")
-    with pytest.raises(UserError, match=r"needs dataset\.root=FOLDER"):
-        read(Config(), Places(root=tmp_path, cache=tmp_path))
-    (tmp_path / "one" / "images" / "cat").mkdir(parents=True)
-    refused(tmp_path / "one", "1 class folder(s)")
-    (tmp_path / "one" / "images" / "dog").mkdir()
-    refused(tmp_path / "one", "no image in its class folders")
-
-
-def test_images_that_cannot_be_used(root):
-    (root / "images" / "cat" / "0.jpg").write_bytes(b"x")
-    refused(root, "0.jpg", "0.png", "same stem")
-    (root / "images" / "cat" / "0.png").unlink()
-    refused(root, "cannot read the image", "cat/0.jpg")
-
-
-@pytest.mark.parametrize(
-    ("lists", "words"),
-    [
-        ({"train": ["cat/0", "dog/0"]}, ("test.txt", "train.txt and test.txt")),
-        ({"train": ["cat/0", "dgo/0"], "test": ["cat/1"]}, ("train.txt", "dgo/0", "Did you mean 'dog/0'")),
-        ({"train": ["cat/0", "dog/0"], "test": ["cat/0"]}, ("cat/0 is in the split train too",)),
-        ({"train": ["cat/0"], "test": ["dog/0"]}, ("no training image of class dog",)),
-        ({"train": ["cat/0", "dog/0"], "test": []}, ("test.txt names no image",)),
-    ],
-)
-def test_splits_that_cannot_be_used(root, lists, words):
-    splits(root, **lists)
-    refused(root, *words)

@@ -8,49 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.explain.lrp_nets import close, residual
 from tests.explain.nets import images
-from xfeedback.errors import UserError
 from xfeedback.explain.lrp import COMPOSITES, Rules, relevance, relevances
 from xfeedback.explain.lrp.mode import Relevance
 from xfeedback.explain.sites import fixed_weights
-from xfeedback.models.blocks import BasicBlock
-
-
-def close(found: Tensor, expected: Tensor, tolerance: float) -> None:
-    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance * float(expected.abs().max()))
-
-
-class Residual(nn.Module):
-    """Convolution, BatchNorm, a residual block with a functional sum, pooling of each kind, dropout, a linear layer."""
-
-    def __init__(self, *, bias: bool = True, norm: bool = True) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(2, 6, 3, padding=1, bias=bias)
-        self.norm = nn.BatchNorm2d(6) if norm else nn.Identity()
-        self.conv2 = nn.Conv2d(6, 6, 3, padding=1, bias=bias)
-        self.conv3 = nn.Conv2d(6, 6, 3, padding=1, bias=bias)
-        self.pool = nn.MaxPool2d(2)
-        self.drop = nn.Dropout(0.5)
-        self.head = nn.Linear(6 * 4, 4, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        a = self.pool(F.relu(self.norm(self.conv1(x)), inplace=True))
-        b = F.relu(self.conv3(F.relu(self.conv2(a))) + a)
-        return self.head(self.drop(F.adaptive_avg_pool2d(b, 2)).flatten(1))
-
-
-def residual(seed: int = 0, **options: bool) -> nn.Module:
-    torch.manual_seed(seed)
-    network = Residual(**options).double()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.weight.uniform_(0.5, 1.5)
-                module.bias.uniform_(-0.3, 0.3)
-                module.running_mean.uniform_(-0.3, 0.3)  # type: ignore[union-attr]
-                module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
-    return network
-
 
 BY_HAND = [
     (Rules(epsilon=0), (-0.4, 4.4)),
@@ -255,61 +217,3 @@ def test_explaining_leaves_no_trace():
     assert all(p.grad is None and not m._forward_hooks for m in network.modules() for p in m.parameters())
     assert not x.requires_grad
     assert torch.is_grad_enabled()
-
-
-def test_a_reused_layer_counts_once_for_each_use():
-    """Twice the same convolution equals two layers with the same weights."""
-    torch.manual_seed(0)
-    conv, (x, y) = nn.Conv2d(2, 2, 3, padding=1).double(), images(3)
-    head = [nn.Flatten(), nn.Linear(128, 4).double()]
-    other = nn.Conv2d(2, 2, 3, padding=1).double()
-    other.load_state_dict(conv.state_dict())
-    reused, apart = (nn.Sequential(conv, nn.ReLU(), second, nn.ReLU(), *head) for second in (conv, other))
-    for name in COMPOSITES:
-        close(relevance(reused, x, y, name), relevance(apart, x, y, name), 1e-12)
-
-
-class Odd(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(2, 2, 3)
-        self.inner = nn.Sequential(nn.Identity(), nn.Softplus())
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(self.conv(x)).mean((2, 3))
-
-
-def test_what_it_cannot_treat_is_named():
-    network, (x, y) = Odd().double(), images(2)
-    with pytest.raises(UserError, match=r"no rule for 'softplus' in layer 'inner.1' \(Softplus\) of Odd; choose"):
-        relevance(network, x, y.clamp_max(1))
-    relu_first = nn.Sequential(nn.Identity(), nn.ReLU(), nn.Conv2d(2, 3, 8), nn.Flatten()).double()
-    with pytest.raises(UserError, match=r"'relu reads the input before any layer with weights' in layer '1' \(ReLU\)"):
-        relevance(relu_first, x, y, Rules(first="flat"))
-    with pytest.raises(UserError, match=r"unknown layer 'pol' in Residual. Did you mean 'pool'\?"):
-        relevance(residual(), x, y, layer="pol")
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"epsilon": -1.0}, "epsilon=-1.0 must be 0 or more"),
-        ({"gamma": -1.0}, "gamma=-1.0 must be 0 or more"),
-        ({"alpha": 0.5}, "alpha=0.5 must be 1 or more"),
-        ({"first": "box"}, "given exactly with first=box"),
-        ({"low": 0.0, "high": 1.0}, "given exactly with first=box"),
-    ],
-)
-def test_impossible_rules_are_refused(options, message):
-    with pytest.raises(ValueError, match=message):
-        Rules(**options)
-
-
-def test_blocks_with_relus_of_their_own_do_too():
-    torch.manual_seed(0)
-    block = BasicBlock(2, 2, 1, nn.Identity())
-    network = nn.Sequential(block, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 4)).double()
-    x, y = images(3)
-    a, b = relevance(network, x, y, Rules(epsilon=0)), relevance(network, x, y, Rules(epsilon=0), "0")
-    assert a.shape == x.shape
-    assert b.shape == (3, 2, 8, 8)

@@ -1,0 +1,114 @@
+"""What can be wrong with a folder of images."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.data.image_folders import (
+    SIZE,
+    everything,
+    mask,
+    reading,
+    refused,
+    splits,
+    with_masks,
+    write,
+    write_coco,
+)
+from xfeedback.data.options import Places
+from xfeedback.data.sets.image_folder import Config, read
+from xfeedback.errors import UserError
+
+
+def test_a_mask_of_another_size_is_refused(root):
+    write(root / "masks" / "dog" / "3.png", np.zeros((24, 33)))
+    refused(root, "masks/dog/3.png is 33x24", "images/dog/3.png 32x24")
+
+
+def test_a_mask_that_is_not_binary_is_refused(root):
+    write(root / "masks" / "dog" / "3.png", np.arange(24 * 32).reshape(SIZE) % 7)
+    refused(root, "masks/dog/3.png has 7 levels up to 6")
+
+
+def test_a_mask_of_an_unknown_class_is_refused(root):
+    write(root / "masks" / "dgo" / "3.png", mask(3))
+    refused(root, "masks", "'dgo'", "Did you mean 'dog'")
+
+
+def test_a_mask_without_its_image_is_refused(root):
+    write(root / "masks" / "dog" / "33.png", mask(3))
+    refused(root, "masks/dog/33.png has no image", "images/dog/33", "Did you mean 'dog/3'")
+
+
+def test_a_mask_that_is_no_png_is_refused(root):
+    write(root / "masks" / "dog" / "3.jpg", mask(3))
+    refused(root, "masks/dog/3.jpg must be a .png file")
+
+
+def test_a_box_outside_its_image_is_refused_and_one_over_the_edge_cut_off(root):
+    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\ncat/0.png,-4,20,6,99\n")
+    assert everything(reading(root))[2][0].sum() == 3 * 3
+    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\ncat/0.png,33,0,40,9\n")
+    refused(root, "boxes.csv, cat/0.png", "33, 0, 40, 9", "no pixel", "32x24")
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        ("file,x0,y0,x1,y1\ncat/00.png,1,1,2,2\n", ("cat/00.png", "Did you mean 'cat/0.png'")),
+        ("name,x0\ncat/0.png,1\n", ("columns file, x0, y0, x1, y1",)),
+    ],
+)
+def test_tables_that_do_not_fit(root, table, words):
+    (root / "boxes.csv").write_text(table)
+    refused(root, "boxes.csv", *words)
+
+
+def test_coco_files_that_do_not_fit(root):
+    write_coco(root, [("0.png", 1, [0, 0, 2, 2])])
+    refused(root, "boxes.json names '0.png'", "2 images have this name", "<class>/<file>")
+    write_coco(root, [("cow/0.png", 1, [0, 0, 2, 2])])
+    refused(root, "there is no images/cow/0.png")
+    Image.new("RGB", (9, 9)).save(root / "images" / "cat" / "x.png")
+    write_coco(root, [("x.png", 1, [0, 0, 2, 2])])
+    refused(root, "boxes.json, x.png is for an image of 32x24, and its image is 9x9")
+
+
+def test_two_forms_of_right_evidence_are_refused(root):
+    with_masks(root)
+    (root / "boxes.csv").write_text("file,x0,y0,x1,y1\n")
+    refused(root, "masks and boxes.csv", "one form")
+    (root / "boxes.csv").unlink()
+    refused(root, "box_labels", box_labels=("ear",))
+
+
+def test_folders_that_are_none(root, tmp_path):
+    refused(tmp_path / "nowhere", "no folder images/")
+    with pytest.raises(UserError, match=r"needs dataset\.root=FOLDER"):
+        read(Config(), Places(root=tmp_path, cache=tmp_path))
+    (tmp_path / "one" / "images" / "cat").mkdir(parents=True)
+    refused(tmp_path / "one", "1 class folder(s)")
+    (tmp_path / "one" / "images" / "dog").mkdir()
+    refused(tmp_path / "one", "no image in its class folders")
+
+
+def test_images_that_cannot_be_used(root):
+    (root / "images" / "cat" / "0.jpg").write_bytes(b"x")
+    refused(root, "0.jpg", "0.png", "same stem")
+    (root / "images" / "cat" / "0.png").unlink()
+    refused(root, "cannot read the image", "cat/0.jpg")
+
+
+@pytest.mark.parametrize(
+    ("lists", "words"),
+    [
+        ({"train": ["cat/0", "dog/0"]}, ("test.txt", "train.txt and test.txt")),
+        ({"train": ["cat/0", "dgo/0"], "test": ["cat/1"]}, ("train.txt", "dgo/0", "Did you mean 'dog/0'")),
+        ({"train": ["cat/0", "dog/0"], "test": ["cat/0"]}, ("cat/0 is in the split train too",)),
+        ({"train": ["cat/0"], "test": ["dog/0"]}, ("no training image of class dog",)),
+        ({"train": ["cat/0", "dog/0"], "test": []}, ("test.txt names no image",)),
+    ],
+)
+def test_splits_that_cannot_be_used(root, lists, words):
+    splits(root, **lists)
+    refused(root, *words)
