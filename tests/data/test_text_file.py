@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tests.data.test_text_sets import load, marked_words, words, write  # noqa: F401 - the fixture
+from tests.data.texts import marked_words, words, write
 from xfeedback import data
 from xfeedback.errors import UserError
 
@@ -12,7 +12,7 @@ HEADER = "text\tlabel\trationale"
 ROWS = ("A good film.\tyes\t010", "A bad film.\tno\t010", "So what?\tno\t")
 
 
-def test_tsv_with_rationales(load, tmp_path):  # noqa: F811
+def test_tsv_with_rationales(load, tmp_path):
     path = write(tmp_path / "a.tsv", HEADER, *ROWS)
     task = load("text_file", train=path, val=path, test=path)
     assert task.class_names == ("no", "yes")
@@ -22,7 +22,7 @@ def test_tsv_with_rationales(load, tmp_path):  # noqa: F811
     assert "67 % annotated" in task.stamps
 
 
-def test_the_same_texts_in_every_form_are_the_same(load, tmp_path):  # noqa: F811
+def test_the_same_texts_in_every_form_are_the_same(load, tmp_path):
     entries = [dict(zip(HEADER.split("\t"), row.split("\t"), strict=True)) for row in ROWS]
     lists = [{**entry, "rationale": [int(c) for c in entry["rationale"]]} for entry in entries]
     ranges = [
@@ -40,7 +40,7 @@ def test_the_same_texts_in_every_form_are_the_same(load, tmp_path):  # noqa: F81
     assert len(prints) == 1
 
 
-def test_quoted_fields_of_csv_may_hold_commas_and_line_breaks(load, tmp_path):  # noqa: F811
+def test_quoted_fields_of_csv_may_hold_commas_and_line_breaks(load, tmp_path):
     path = write(tmp_path / "a.csv", "label,text", 'yes,"one, ""two""\nthree"', "no,four", "no,five,six")
     with pytest.raises(UserError, match=r"a.csv, line 5 has 3 field\(s\), and the header 2 \(label, text\)"):
         load("text_file", train=path, test=path)
@@ -48,14 +48,14 @@ def test_quoted_fields_of_csv_may_hold_commas_and_line_breaks(load, tmp_path):  
     assert words(load("text_file", train=path, val=path, test=path)) == ["one", ",", '"', "two", '"', "three"]
 
 
-def test_no_rationale_column_is_no_annotation(load, tmp_path):  # noqa: F811
+def test_no_rationale_column_is_no_annotation(load, tmp_path):
     path = write(tmp_path / "a.tsv", "text\tlabel", "one\t0", "two\t1")
     task = load("text_file", train=path, val=path, test=path)
     assert not task.has_annotations
     assert not data.config_class("text_file")(train=path).has_masks
 
 
-def test_splits_that_are_not_given_are_drawn(load, tmp_path):  # noqa: F811
+def test_splits_that_are_not_given_are_drawn(load, tmp_path):
     path = write(tmp_path / "a.tsv", "text\tlabel", *(f"text {k}\t{k % 2}" for k in range(100)))
     alone = load("text_file", train=path)
     assert [len(part) for part in (alone.train, alone.val, alone.test)] == [80, 10, 10]
@@ -64,7 +64,7 @@ def test_splits_that_are_not_given_are_drawn(load, tmp_path):  # noqa: F811
     assert [len(part) for part in (both.train, both.val, both.test)] == [90, 10, 100]
 
 
-def test_columns_may_have_other_names(load, tmp_path):  # noqa: F811
+def test_columns_may_have_other_names(load, tmp_path):
     path = write(tmp_path / "a.tsv", "review\tstars\twhy", "good\t5\t1", "bad\t1\t1")
     options = {"text_column": "review", "label_column": "stars", "rationale_column": "why"}
     task = load("text_file", train=path, val=path, test=path, **options)
@@ -72,7 +72,7 @@ def test_columns_may_have_other_names(load, tmp_path):  # noqa: F811
     assert task.train.mask.sum() == 2
 
 
-def test_a_label_that_training_never_saw_is_refused(load, tmp_path):  # noqa: F811
+def test_a_label_that_training_never_saw_is_refused(load, tmp_path):
     train = write(tmp_path / "a.tsv", "text\tlabel", *(f"text {k}\t{k % 2}" for k in range(40)))
     test = write(tmp_path / "b.tsv", "text\tlabel", "text\t2")
     with pytest.raises(UserError, match=r"the test texts have the label '2', which no training text has \(0, 1\)"):
@@ -97,14 +97,14 @@ def test_a_label_that_training_never_saw_is_refused(load, tmp_path):  # noqa: F8
         ("a.txt", ["one"], "a.txt must be a .tsv, .csv or .jsonl file"),
     ],
 )
-def test_malformed_files_are_refused(load, tmp_path, file, rows, message):  # noqa: F811
+def test_malformed_files_are_refused(load, tmp_path, file, rows, message):
     path = write(tmp_path / file, *rows)
     with pytest.raises(UserError, match=message) as caught:
         load("text_file", train=path, test=path, val=path)
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_is_not_there_or_no_utf8_is_refused(load, tmp_path):  # noqa: F811
+def test_a_file_that_is_not_there_or_no_utf8_is_refused(load, tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*gone.tsv"):
         load("text_file", train=str(tmp_path / "gone.tsv"))
     (tmp_path / "a.tsv").write_bytes("text\tlabel\ncafé\t1\n".encode("latin-1"))

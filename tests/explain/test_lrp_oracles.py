@@ -10,7 +10,7 @@ from captum.attr import LRP, InputXGradient
 from captum.attr._utils.lrp_rules import EpsilonRule
 from torch import Tensor, nn
 
-from tests.explain.test_lrp import close, residual
+from tests.explain.lrp_nets import close, residual
 from xfeedback.explain.lrp import Rules, relevance
 
 TINY = 1e-15

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.explain.test_lrp import close
+from tests.explain.lrp_nets import close
 from xfeedback.errors import UserError
 from xfeedback.explain.lrp import Rules, relevance
 from xfeedback.explain.lrp.mode import Relevance
