@@ -6,6 +6,7 @@ them as they do on a batch, and samples of different seeds never meet.
 
 import copy
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,16 +33,17 @@ class Stacked(nn.Module):
     def __init__(self, layers: Sequence[nn.Module]) -> None:
         super().__init__()
         first = layers[0]
-        self.count, self.template = len(layers), copy.deepcopy(first)
+        self.count, template = len(layers), copy.deepcopy(first)
         for name, own in first._parameters.items():
             if own is not None:
                 whole = torch.stack([layer.get_parameter(name).detach() for layer in layers])
                 self.register_parameter(name, nn.Parameter(whole, requires_grad=own.requires_grad))
-                self.template._parameters[name] = None
+                template._parameters[name] = None
         for name, own in first._buffers.items():
             if own is not None:
                 self.register_buffer(name, torch.stack([layer.get_buffer(name) for layer in layers]))
-                self.template._buffers[name] = None
+                template._buffers[name] = None
+        self.template = template  # last: what it has is found as the stack's own, and could not be registered again
         self._lend(layers)
 
     def _lend(self, layers: Sequence[nn.Module]) -> None:
@@ -51,6 +53,16 @@ class Stacked(nn.Module):
                     layer.get_parameter(name).requires_grad_(False).data = part
                 else:
                     layer._buffers[name] = part
+
+    def __getattr__(self, name: str) -> Any:
+        """Return also what the layers say of themselves, e.g. ``num_embeddings``."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            template = self.__dict__["_modules"].get("template")
+            if template is None:
+                raise
+            return getattr(template, name)
 
     def _own(self) -> dict[str, Tensor]:
         return {**self._parameters, **self._buffers}  # type: ignore[dict-item]
