@@ -146,6 +146,14 @@ def test_cells_that_differ_in_the_seed_are_composed_once_to_the_same_options(tmp
     assert str(first.hydra.runtime.choices["hydra/launcher"]) == "basic"
 
 
+def test_a_number_of_seeds_is_as_many_cells_and_does_not_go_with_a_list(tmp_path):
+    sweep = Sweep(tmp_path, ["seeds=3", "seed=5"], ["seeds=3", "seed=8"])
+    _, values = builder._composed(sweep.jobs[:1], sweep.compose)
+    assert values == [plain_config(sweep.compose([*sweep.jobs[0], f"seed={seed}"])) for seed in (5, 6, 7)]
+    with pytest.raises(UserError, match=r"^seeds=3 and a list of seed=\.\.\. both say which seeds"):
+        builder._composed(sweep.jobs, sweep.compose)
+
+
 def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):
     sweep = Sweep(tmp_path, ["method=plain"], ["method=xbl"], ["method=plain"])
     sweep.run()
