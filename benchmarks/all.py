@@ -22,19 +22,21 @@ from common import ROOT, Bar, Table, folder, load, machine
 from xfeedback import files
 
 PARTS = {
-    "steps": 240,
-    "lap": 45,
-    "runner": 150,
-    "explainers": 120,
-    "loaders": 45,
-    "startup": 90,
-    "sweeps": 75,
-    "reports": 30,
-    "phases": 150,
+    "steps": 300,
+    "lap": 30,
+    "runner": 120,
+    "explainers": 90,
+    "loaders": 30,
+    "startup": 75,
+    "sweeps": 60,
+    "reports": 20,
+    "phases": 140,
     "gap": 30,
     "gpu": 5,
 }
 """Scripts in the order in which they are run, and about how many seconds each takes on one free core."""
+LONGEST = 3600
+"""Seconds after which a part is stopped."""
 ON_GPU = (
     ("time to 94 % on CIFAR-10, plain and each method", "seconds for plain, in published records on one A100"),
     ("K = 1, 8, 32, 128 seeds as one program", ""),
@@ -46,7 +48,12 @@ def run(part: str, *, quick: bool) -> str:
     """Run a part and return how it ended, in words; empty where all went well."""
     command = [sys.executable, str(Path(__file__).with_name(f"{part}.py")), *(["--quick"] if quick else [])]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=False)
+    try:
+        ended = subprocess.run(
+            command, env=environment, stderr=subprocess.PIPE, text=True, check=False, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        return f"failed: stopped after {LONGEST} s"
     if ended.returncode == 2 and ended.stderr.startswith("error: "):
         return ended.stderr.removeprefix("error: ").splitlines()[0]
     if ended.returncode not in (0, 1) or "Traceback" in ended.stderr:
