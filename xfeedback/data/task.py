@@ -202,8 +202,16 @@ class Task:
         if isinstance(pictures, Pictures):
             return self._streaming(getattr(self, split), pictures, batch_size, device=device, seed=seed, shard=shard)
         view = view or (self.decoy.train if self.decoy else "clean")
-        trains = {} if seed is None else {"augment": self.augment, "balanced": self.balanced_sampling}
-        return DeviceLoader(self._samples(split, device), batch_size, view=view, seed=seed, shard=shard, **trains)
+        augment, balanced = ("none", False) if seed is None else (self.augment, self.balanced_sampling)
+        return DeviceLoader(
+            self._samples(split, device),
+            batch_size,
+            view=view,
+            seed=seed,
+            augment=augment,
+            balanced=balanced,
+            shard=shard,
+        )
 
     def _streaming(self, split: Split, pictures: Pictures, batch_size: int, **options: Any) -> Loader:
         from xfeedback.data.streaming import Streamed, StreamingLoader  # torchvision takes a second to import

@@ -2,13 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Iterable
+from typing import cast
 
 import torch._functorch.config as functorch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from xfeedback.errors import UserError
-from xfeedback.feedback import Feedback
+from xfeedback.feedback import FeedbackModule
 
 
 class Compiled(Callback):
@@ -28,8 +28,8 @@ class Compiled(Callback):
             UserError: a feedback looks into layers of this network.
         """
         del trainer
-        feedbacks: Iterable[Feedback] = pl_module.feedbacks  # type: ignore[assignment]
-        looked = sorted({layer for feedback in feedbacks for layer in feedback.layers})
+        module = cast("FeedbackModule", pl_module)
+        looked = sorted({layer for feedback in module.feedbacks for layer in feedback.layers})
         if looked:
             raise UserError(
                 f"trainer.compile=true: with this network layer '{looked[0]}' is looked into, which torch.compile does "
@@ -37,13 +37,13 @@ class Compiled(Callback):
             )
         self._donated = functorch.donated_buffer
         functorch.donated_buffer = False  # an explanation and the loss go back through the same pass
-        pl_module.network.compile()
+        module.network.compile()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Undo it: layers can be looked into again."""
         del trainer
         functorch.donated_buffer = self._donated
-        pl_module.network._compiled_call_impl = None  # type: ignore[union-attr]
+        cast("FeedbackModule", pl_module).network._compiled_call_impl = None  # pyright: ignore[reportPrivateUsage]
 
 
 def compiler() -> str | None:

@@ -76,7 +76,7 @@ def step_times(
 
 def _acting(module: FeedbackModule) -> list[Feedback]:
     """The feedbacks that act after every warm-up."""
-    feedbacks: list[Feedback] = list(module.feedbacks)  # type: ignore[arg-type]
+    feedbacks = list(module.feedbacks)
     return [feedback for feedback in feedbacks if feedback.strength(LATE) > 0]
 
 

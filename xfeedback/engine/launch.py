@@ -115,5 +115,5 @@ def submitted(launch: Launch, jobs: Sequence[Sequence[str]]) -> list[Any]:
         with suppress(_Left):
             launch(jobs)
     finally:
-        AutoExecutor.map_array = original  # type: ignore[method-assign]
+        AutoExecutor.map_array = original
     return handles

@@ -18,7 +18,7 @@ from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.record import KEY, Record, restore_buffers
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.train import Place, Trained, build_trainer
-from xfeedback.feedback import Feedback, FeedbackModule
+from xfeedback.feedback import FeedbackModule
 from xfeedback.models.running import mode
 from xfeedback.types import Phase
 
@@ -56,7 +56,7 @@ def fit(
 
 def call(module: FeedbackModule, hook: str, phase: Phase) -> None:
     """Call a hook of phases, by its name, of all feedbacks that can act; the network is in evaluation mode."""
-    feedbacks: list[Feedback] = list(module.feedbacks)  # type: ignore[arg-type]
+    feedbacks = list(module.feedbacks)
     with mode(module.network, training=False):
         for feedback in feedbacks:
             if feedback.full_strength > 0 or feedback.changes_network:

@@ -282,7 +282,7 @@ def _method(name: str, options: Mapping[str, Any] | None) -> FeedbackConfig:
 def _checked(key: str, value: Any) -> Any:
     kinds = {"seed": int, "variant": str, "force": bool}
     good = isinstance(value, kinds[key]) and (key == "force" or not isinstance(value, bool))
-    if not good or (key == "seed" and value < 0):
+    if not good or (isinstance(value, int) and value < 0):
         words = {"seed": "an integer, 0 or more", "variant": "clean or paper", "force": "true or false"}
         raise UserError(f"{key}={value} must be {words[key]}")
     if key == "variant" and value not in ("clean", "paper"):

@@ -2,8 +2,8 @@
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, cast
 
 import torch
 from pytorch_lightning import LightningModule
@@ -21,6 +21,14 @@ from xfeedback.types import Batch
 
 METER = "train_sums"
 """Where a checkpoint holds the sums of an epoch under way."""
+
+
+class Feedbacks(nn.ModuleList):
+    """The feedbacks of a module in the order in which they act."""
+
+    def __iter__(self) -> Iterator[Feedback]:
+        """Yield them, as what they are."""
+        return cast("Iterator[Feedback]", super().__iter__())
 
 
 class FeedbackModule(LightningModule):
@@ -59,7 +67,7 @@ class FeedbackModule(LightningModule):
         if channels_last:
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network
-        self.feedbacks = nn.ModuleList(feedbacks)
+        self.feedbacks = Feedbacks(feedbacks)
         self.optimiser = optimiser or OptimiserConfig()
         self.seed, self.channels_last, self.val_names = seed, channels_last, tuple(val_names)
         self.phase_name = "0"
@@ -72,19 +80,20 @@ class FeedbackModule(LightningModule):
     def notes(self) -> tuple[str, ...]:
         """What a person should know: what feedbacks say of this network, and terms that turned out to train nothing."""
         constant = [name for name, trains in self._trains.items() if not trains]
-        said = [note for feedback in self.feedbacks for note in feedback.notes]  # type: ignore[union-attr]
+        said = [note for feedback in self.feedbacks for note in feedback.notes]
         return (*said, *(f"the term {name} has no gradient: it is logged and trains nothing" for name in constant))
 
     @property
     def stamps(self) -> tuple[str, ...]:
         """What must stand beside every result of these feedbacks."""
-        return tuple(stamp for feedback in self.feedbacks for stamp in feedback.stamps)  # type: ignore[union-attr]
+        return tuple(stamp for feedback in self.feedbacks for stamp in feedback.stamps)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, N)``."""
-        return self.network(self._formatted(x))
+        return self.network(self.formatted(x))
 
-    def _formatted(self, x: Tensor) -> Tensor:
+    def formatted(self, x: Tensor) -> Tensor:
+        """Return ``x`` in the memory format that the network runs in, of the same shape."""
         return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Batch:
@@ -95,8 +104,7 @@ class FeedbackModule(LightningModule):
 
     def active(self) -> list[Feedback]:
         """Return the feedbacks that act in the present epoch."""
-        feedbacks: list[Feedback] = list(self.feedbacks)  # type: ignore[arg-type]
-        return [f for f in feedbacks if f.strength(self.current_epoch) > 0]
+        return [f for f in self.feedbacks if f.strength(self.current_epoch) > 0]
 
     @staticmethod
     def due(active: Sequence[Feedback], number: int) -> list[Feedback]:
@@ -106,7 +114,7 @@ class FeedbackModule(LightningModule):
     def on_train_epoch_start(self) -> None:
         """Tell every feedback that an epoch begins."""
         for feedback in self.feedbacks:
-            feedback.epoch_start(self.network, self.current_epoch)  # type: ignore[operator]
+            feedback.epoch_start(self.network, self.current_epoch)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the total loss of a batch; equation: mean_b w_b CE_b + the sum of the feedbacks' terms.
@@ -173,7 +181,7 @@ class FeedbackModule(LightningModule):
         known = {layer: step.features[layer] for layer in view.recalls}
         with recalled(step.network, known), altered(step.network, view.changes):
             return step.forward(
-                self._formatted(view.x),
+                self.formatted(view.x),
                 name=name,
                 shared_noise=view.shared_noise,
                 update_statistics=view.update_statistics,

@@ -121,7 +121,7 @@ class StackedTraining:
             phase.train.set_epoch(self.epoch)  # type: ignore[attr-defined]
             phase.train.skip(self._done)  # type: ignore[attr-defined]
             for feedback in module.feedbacks:
-                feedback.epoch_start(module.network, self.epoch)  # type: ignore[operator]
+                feedback.epoch_start(module.network, self.epoch)
         for batches in self._batches([phase.train for phase in self.phases]):
             began = time.perf_counter()
             self._step(batches, self._done)
@@ -236,7 +236,7 @@ class StackedTraining:
 
     def _strengths(self, member: int) -> dict[str, float]:
         weighted = [f for f in self.modules[member].feedbacks if f.strength_option is not None]
-        found = {f"train/{f.name}/weight": f.strength(self.epoch) for f in weighted}  # type: ignore[operator]
+        found = {f"train/{f.name}/weight": f.strength(self.epoch) for f in weighted}
         return {name: value for name, value in found.items() if value > 0}
 
     def _selected(self, number: int, module: FeedbackModule, phase: Phase) -> Trained:

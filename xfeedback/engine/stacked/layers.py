@@ -4,6 +4,8 @@ Samples come seed by seed, ``(K * B, ...)``, and so do all activations: layers w
 them as they do on a batch, and samples of different seeds never meet.
 """
 
+# pyright: reportPrivateUsage=false
+# a stack lends its weights to layers that others hold: only torch's own tables of a layer can be written into
 import copy
 from collections.abc import Sequence
 from typing import Any

@@ -3,7 +3,7 @@
 import hashlib
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ class Asked:
 
 
 @contextmanager
-def listening() -> Iterator[Asked]:
+def listening() -> Generator[Asked]:
     """Take note of signals that ask to stop, in the main thread; the handlers are set back at the end."""
     asked = Asked()
 

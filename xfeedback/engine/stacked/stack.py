@@ -65,7 +65,7 @@ class Stack:
 
     @staticmethod
     def _active(module: FeedbackModule, epoch: int, number: int) -> list[Feedback]:
-        feedbacks: list[Feedback] = list(module.feedbacks)  # type: ignore[arg-type]
+        feedbacks = list(module.feedbacks)
         return module.due([feedback for feedback in feedbacks if feedback.strength(epoch) > 0], number)
 
     def _steps(
@@ -106,7 +106,7 @@ class Stack:
 
     def hits(self, batches: Sequence[Batch]) -> Tensor:
         """Return every seed's accuracy on its batch in percent ``(K,)``."""
-        x = torch.cat([self.modules[0]._formatted(batch.x) for batch in batches])
+        x = torch.cat([self.modules[0].formatted(batch.x) for batch in batches])
         hits = self.network(x).argmax(1) == torch.cat([batch.y for batch in batches])
         return 100 * hits.unflatten(0, (self.count, -1)).float().mean(1)
 

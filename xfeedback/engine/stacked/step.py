@@ -29,9 +29,9 @@ class StackedStep(Step):
     def __init__(
         self, network: nn.Module, batches: Sequence[Batch], *, seeds: Sequence[int], noise: Noise, **options: Any
     ) -> None:
-        self._seeds, self._noise = tuple(seeds), noise
+        self.seeds, self._noise = tuple(seeds), noise
         self._parts: dict[object, tuple[Tensor, ...]] = {}
-        super().__init__(network, joined(batches), seed=self._seeds[0], **options)
+        super().__init__(network, joined(batches), seed=self.seeds[0], **options)
 
     def generator(self, purpose: str, device: str | None = None) -> Generator:
         """Refuse: every draw belongs to one seed."""
@@ -39,12 +39,12 @@ class StackedStep(Step):
         raise RuntimeError(f"'{purpose}' is drawn for all seeds at once")
 
     def _begin_noise(self, *view: str) -> None:
-        self._noise.begin([noise_seed(seed, self._position, *view) for seed in self._seeds])
+        self._noise.begin([noise_seed(seed, self._position, *view) for seed in self.seeds])
 
     def with_weight(self, layer: str, compute: Callable[..., Tensor], *values: Tensor) -> Tensor:
         """Return ``compute(weight, *values)`` of each seed, with the weight of the seed's own layer."""
         weight = self.network.get_submodule(layer).get_parameter("weight")
-        split = [value.unflatten(0, (len(self._seeds), -1)) for value in values]
+        split = [value.unflatten(0, (len(self.seeds), -1)) for value in values]
         return torch.vmap(compute)(weight, *split).flatten(0, 1)
 
     def parts(self, key: object, compute: Callable[[Step], Tensor]) -> tuple[Tensor, ...]:
@@ -53,7 +53,7 @@ class StackedStep(Step):
         The parts' gradients are put together in one go, which slices of a tensor would not be.
         """
         if key not in self._parts:
-            self._parts[key] = self.once(key, compute).chunk(len(self._seeds))
+            self._parts[key] = self.once(key, compute).chunk(len(self.seeds))
         return self._parts[key]
 
     def target(self, name: str) -> Tensor:
@@ -113,7 +113,7 @@ class SeedStep(Step):
     def pull(self, loss: Tensor, layer: str) -> Tensor:
         """Return the gradient of this seed's loss at a tapped layer's output."""
         (found,) = torch.autograd.grad(loss, self.whole.features[layer], retain_graph=True)
-        return found.chunk(len(self.whole._seeds))[self._part]
+        return found.chunk(len(self.whole.seeds))[self._part]
 
     def forward(self, x: Tensor, *, name: str, shared_noise: bool, update_statistics: bool) -> Tensor:
         """Refuse: views of all seeds run together."""
