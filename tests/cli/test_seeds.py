@@ -59,7 +59,7 @@ def test_as_one_program_and_in_processes_like_single_runs(tmp_path):
     joint = run("method=xbl", "seeds=2", "execution=vmap", *QUIET, cwd=tmp_path)
     assert joint.code == 0, joint.err
     assert "note: trained as one program with the seeds 0, 1 (execution=vmap)" in joint.out
-    more = run("method=xbl", "seeds=4", "execution=processes", *QUIET, cwd=tmp_path)
+    more = run("method=xbl", "seeds=4", "execution=processes", *QUIET, cwd=tmp_path, timeout=600)
     assert more.code == 0, more.err
     assert "4 cells (1 row), 2 finished before, 2 to run" in more.out
     (tmp_path / "alone").mkdir()

@@ -60,7 +60,7 @@ class Feedback(nn.Module, Generic[Options_co]):
             network on cross-entropy alone. Such feedbacks are prepared before all others.
         stacks: several seeds of it can be trained as one (:mod:`xfeedback.engine.stacked`): its hooks run no forward
             pass and take no gradient but through what :class:`~xfeedback.feedback.Step` offers. ``without_batch_norm``:
-            it needs a third derivative, which torch takes otherwise of BatchNorm layers that are stacked.
+            it needs a third derivative, which torch does not take correctly of BatchNorm.
         compiles: its steps run the network as it is, take no gradient of a gradient and look into no layer, so that
             ``trainer.compile`` can fuse the network's operations.
         layers: names of layers whose outputs each step must hold; set in :meth:`prepare`.

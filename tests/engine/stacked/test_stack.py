@@ -53,6 +53,15 @@ def test_in_single_precision():
     compared("xbl", "gapnet", 20, torch.float32, 1e-4)
 
 
+def test_in_mixed_precision():
+    single, joint = modules("xbl", "noisy", torch.float32), modules("xbl", "noisy", torch.float32)
+    data = [alike.batches(seed, 1, torch.float32) for seed in SEEDS]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = torch.stack([torch.stack(alike.alone(m, own)) for m, own in zip(single, data, strict=True)], dim=1)
+        found = torch.stack(alike.together(joint, data))
+    torch.testing.assert_close(found, expected, rtol=2e-2, atol=0)
+
+
 def test_every_n_steps_leaves_out_the_same_steps():
     joint = [tiny.module(tiny.feedback("xbl", every_n_steps=2), seed=seed) for seed in SEEDS]
     stacked, batches = Stack(joint), [tiny.batch()] * 3
