@@ -23,5 +23,5 @@ def test_the_synthetic_experiment_has_markers_that_mostly_tell_the_class():
     assert not clean.decoy.on
     assert [cell.methods["lap"].loss.black for cell in (clean, *marked)] == [0, 0, 0.5, 0.5]  # type: ignore[attr-defined]
     cell = marked[0]
-    assert (cell.decoy.on, cell.decoy.p, cell.decoy.code, cell.decoy.size) == (True, 0.95, "hue", 8)
+    assert (cell.decoy.on, cell.decoy.p, cell.decoy.code, cell.decoy.size) == (True, 0.95, "hue", 16)
     assert cell.method == "lap"
