@@ -30,7 +30,7 @@ PARTS = {
     "startup": 75,
     "sweeps": 60,
     "reports": 20,
-    "phases": 140,
+    "phases": 180,
     "gap": 30,
     "gpu": 5,
 }

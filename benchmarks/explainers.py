@@ -201,14 +201,14 @@ def zennits_lrp(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     epsilon = Epsilon(1e-6)
     layers: list[Any] = [(Activation, Pass()), (AvgPool, Norm()), (Convolution, epsilon), (Linear, epsilon)]
     with Gradient(model=network, composite=LayerMapComposite(layers)) as attributor:
-        return attributor(x, lambda z: torch.eye(CLASSES)[y] * z)[1]
+        return attributor(x, lambda z: torch.eye(CLASSES)[y] * z)[1]  # type: ignore[index]
 
 
 def captums_cam(network: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """Return Grad-CAM of the pooled map by captum."""
     from captum.attr import LayerGradCam
 
-    return LayerGradCam(network, network.get_submodule("pool")).attribute(x, y, relu_attributions=True)[:, 0].detach()
+    return LayerGradCam(network, network.get_submodule("pool")).attribute(x, y, relu_attributions=True)[:, 0].detach()  # type: ignore[index]
 
 
 def measure(quick: bool) -> Part:

@@ -39,11 +39,15 @@ def furthest(*, quick: bool) -> list[dict[str, Any]]:
     """Return the two rows of ``steps.py`` with the largest ratio of time to limit, of different methods."""
     path = folder(quick=quick) / "steps.json"
     known: Mapping[str, Any] = files.read_json(path)["numbers"] if path.exists() else {}
-    rows = [{**values, "network": name.split()[0]} for name, values in known.items()] or list(TWO)
+    rows: list[dict[str, Any]] = [{**values, "network": name.split()[0]} for name, values in known.items()] or list(TWO)
     best: dict[str, dict[str, Any]] = {}
-    for row in sorted(rows, key=lambda row: row["ratio"] / row["limit"], reverse=True):
+    for row in sorted(rows, key=_beyond, reverse=True):
         best.setdefault(row["method"], row)
     return list(best.values())[:2]
+
+
+def _beyond(row: Mapping[str, Any]) -> float:
+    return row["ratio"] / row["limit"]
 
 
 def profiled(work: Callable[[], object], steps: int) -> Counter[str]:
@@ -56,7 +60,7 @@ def profiled(work: Callable[[], object], steps: int) -> Counter[str]:
     for event in seen.key_averages():
         if "::" in event.key:
             kind = next(kind for kind, pattern in KINDS if re.search(pattern, event.key))
-            spent[kind] += event.self_cpu_time_total / 1000 / steps  # type: ignore[assignment]
+            spent[kind] += event.self_cpu_time_total / 1000 / steps
     return spent
 
 

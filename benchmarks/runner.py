@@ -100,7 +100,7 @@ class Bare:
         train, total = self.task.train, torch.zeros(())
         self.network.train()
         for rows in self.order(self.epochs).split(self.spec.trainer.batch_size):
-            loss = F.cross_entropy(self.network(self._inputs(train.x[rows])), train.y[rows])  # type: ignore[index]
+            loss = F.cross_entropy(self.network(self._inputs(train.x[rows])), train.y[rows])
             self.optimiser.zero_grad()
             loss.backward()
             self.optimiser.step()
@@ -113,7 +113,7 @@ class Bare:
         assert self.task.val is not None  # noqa: S101 - the task is ours
         self.network.eval()
         val, size = self.task.val, self.spec.evaluation.batch_size
-        batches = zip(val.x.split(size), val.y.split(size), strict=True)  # type: ignore[union-attr]
+        batches = zip(val.x.split(size), val.y.split(size), strict=True)
         hits = [(self.network(self._inputs(x)).argmax(1) == y).sum() for x, y in batches]
         return float(torch.stack(hits).sum() / len(val))
 
