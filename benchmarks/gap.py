@@ -29,7 +29,7 @@ KINDS = (
 )
 """Kind of operation and the pattern of its names; the first that fits."""
 TWO: tuple[dict[str, Any], ...] = (
-    {"network": "mnist_cnn", "method": "challenger", "options": {}, "ratio": 0.0, "limit": 8 / 3},
+    {"network": "mnist_cnn", "method": "challenger", "options": {"site": "input"}, "ratio": 0.0, "limit": 8 / 3},
     {"network": "mnist_cnn", "method": "saliency_guided", "options": {}, "ratio": 0.0, "limit": 8 / 3},
 )
 """Where ``steps.py`` has not been run."""
