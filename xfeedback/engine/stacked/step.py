@@ -102,7 +102,7 @@ class SeedStep(Step):
         return self.once(("part of input_gradient", kind, target_name, create_graph), compute)
 
     def evaluation_gradient(self, kind: Output, target: Tensor, target_name: str) -> Tensor:
-        """Return this seed's part, likewise."""
+        """Return this seed's part ``(B, ...)``, likewise."""
         del target
 
         def compute(step: Step) -> Tensor:
