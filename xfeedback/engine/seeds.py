@@ -58,7 +58,6 @@ class Seeds:
         if self.execution not in ("auto", "serial"):
             raise UserError(f"execution={self.execution} is a way to run several seeds: add seeds=8, say")
 
-
     def refuse_list(self) -> None:
         """Refuse a number of seeds where several are listed too.
 

@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from xfeedback.feedback import Feedback, PresetModule, Step, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
 from xfeedback.losses import right_reasons
+from xfeedback.models.torch_bases import BatchNorm
+
+WRONG_THIRD_DERIVATIVE = (BatchNorm, nn.LayerNorm)
+"""Their saved statistics carry no graph: right twice, silently wrong from the third derivative on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,19 @@ class RBRFeedback(Feedback[RBRConfig]):
     takes = ("image", "series", "text")
     annotation = "wrong"
     input_gradient = True
+
+    def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
+        """Note layers whose third derivative torch gets wrong in training mode (pytorch issues 186256 and 175754)."""
+        del example
+        kinds = sorted(
+            {type(layer).__name__ for layer in network.modules() if isinstance(layer, WRONG_THIRD_DERIVATIVE)}
+        )
+        if kinds:
+            self.notes = (
+                f"rbr: torch {torch.__version__} differentiates {', '.join(kinds)} wrongly the third time: the "
+                "penalty is right, its gradient is not; choose a model without such layers.",
+            )
+        return network
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"influence": weight * (1/B) sum (Wr * s * g)^2}``; equations (1) to (4)."""
