@@ -130,6 +130,12 @@ def test_what_an_experiment_says_of_a_method_does_not_choose_it(typed, methods):
         assert values["method"]["lap"]["loss"]["negative_class"] == 4
 
 
+def test_a_method_with_an_option_taken_out_by_hand_stays_chosen():
+    values = plain_config(composed(["method=xbl", "~method.xbl.metric"]))
+    assert list(values["method"]) == ["xbl"]
+    assert "metric" not in values["method"]["xbl"]
+
+
 def test_cells_that_differ_in_the_seed_are_composed_once_to_the_same_options(tmp_path):
     rate = "optimiser.lr=0.1"
     sweep = Sweep(tmp_path, ["seed=3"], [rate], ["seed=4"], ["seed=7", rate], ["seed=5"], [rate, "seed=6"], [rate])

@@ -45,8 +45,12 @@ def plain_config(config: DictConfig) -> dict[str, Any]:
 
 
 def _chosen(methods: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what an experiment says of methods that are not chosen: a choice brings all of its options."""
-    return {name: options for name, options in methods.items() if not (_own_options(name) - (options or {}).keys())}
+    """Leave out what an experiment says of methods that are not chosen: a choice brings all of its options.
+
+    Where none has all, options were taken out by hand (``~method.xbl.metric``): nothing is left out.
+    """
+    whole = {name: options for name, options in methods.items() if not (_own_options(name) - (options or {}).keys())}
+    return whole or dict(methods)
 
 
 @cache
