@@ -13,10 +13,12 @@ from xfeedback.config import require
 from xfeedback.errors import UserError
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule
 from xfeedback.feedback.mixing import beta_shares, blend, mixed, numbers, partners, shape_of
-from xfeedback.models.layers import explained_layer, get_layer
+from xfeedback.models.layers import get_layer
+from xfeedback.models.stages import last_features
+from xfeedback.models.text_base import TextNetwork
 from xfeedback.types import Batch
 
-INPUT = "input"
+INPUT, EMBEDDINGS = "input", "embedding"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +27,8 @@ class ManifoldMixupConfig(FeedbackConfig):
 
     Attributes:
         alpha: of the Beta distribution that shares are drawn from; 0 switches the method off.
-        layers: where to blend: dotted names of layers, and ``input``; none: the input and the explained layer.
+        layers: where to blend: dotted names of layers, and ``input``, of texts their embeddings; none: the input and
+            the explained layer of images, else the features that the head reads.
     """
 
     alpha: float = 2.0
@@ -44,7 +47,7 @@ class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
 
     name = "manifold_mixup"
     Config = ManifoldMixupConfig
-    takes = ("image", "series")
+    takes = ("image", "series", "text")
     n_classes = 0
     places: tuple[str, ...] = ()
 
@@ -63,7 +66,9 @@ class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
         Raises:
             UserError: there is no such layer, or its output can't be blended.
         """
-        self.places = self.config.layers or (INPUT, explained_layer(network, example))
+        places = self.config.layers or (INPUT, last_features(network, example))
+        text = isinstance(network, TextNetwork)
+        self.places = tuple(EMBEDDINGS if text and name == INPUT else name for name in places)
         hidden = tuple(name for name in self.places if name != INPUT)
         self.n_classes, outputs = shape_of(network, example, hidden)
         for name in hidden:

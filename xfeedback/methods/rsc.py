@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from xfeedback.config import require
+from xfeedback.errors import UserError
 from xfeedback.explain.masking import lowest
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
-from xfeedback.models.layers import explained_layer, get_layer
+from xfeedback.models.layers import get_layer
+from xfeedback.models.stages import features_axis, last_features, runs_once, trace
 from xfeedback.precision import widened
 
 Kind = Literal["spatial", "channel"]
@@ -23,10 +25,11 @@ class RSCConfig(FeedbackConfig):
     """Options of Representation Self-Challenging.
 
     Attributes:
-        kind: mute whole cells of the map, whole channels, or ``either``, drawn for each batch.
+        kind: mute whole cells of the map, whole channels, or ``either``, drawn for each batch. Of a vector of features
+            the entries are its channels, and ``either`` mutes these.
         drop: share of them that is muted.
         share: of the batch that is trained muted: those whose label loses most probability; 0 switches the method off.
-        layer: whose output is muted; None: the explained layer.
+        layer: whose output is muted; None: the explained layer of images, else the features that the head reads.
     """
 
     kind: Literal["either", "spatial", "channel"] = "either"
@@ -45,6 +48,9 @@ class RSCFeedback(Feedback[RSCConfig]):
 
     name = "rsc"
     Config = RSCConfig
+    takes = ("image", "series", "text")
+    _axis = 1
+    _has_cells = True
 
     def __init__(self, config: RSCConfig | None = None) -> None:
         super().__init__(config)
@@ -59,9 +65,15 @@ class RSCFeedback(Feedback[RSCConfig]):
         """Find the layer and hook it; the network computes what it did.
 
         Raises:
-            UserError: there is no such layer, or no feature map to explain.
+            UserError: there is no such layer, no feature map to explain, or the features have no cells to mute.
         """
-        name = self.config.layer or explained_layer(network, example)
+        name, option = self.config.layer or last_features(network, example), f"method.{self.name}"
+        found = trace(network, example)
+        shape = runs_once(network, found, name, f"{option}.layer").shape
+        self._axis = features_axis(network, found, name) % len(shape)
+        self._has_cells = shape.numel() > shape[self._axis]
+        if self.config.kind == "spatial" and not self._has_cells:
+            raise UserError(f"{option}.kind=spatial: layer '{name}' gives a vector, without cells; choose channel.")
         get_layer(network, name).register_forward_hook(self._mute)
         self.layers = (name,)
         return network
@@ -78,13 +90,15 @@ class RSCFeedback(Feedback[RSCConfig]):
         features = step.features[self.layers[0]]
         evidence = step.logits.gather(1, step.batch.y[:, None]).sum()
         (gradient,) = torch.autograd.grad(evidence, features, retain_graph=True)
-        self._kept = kept(gradient.detach(), self.kind(step), self.config.drop)
+        self._kept = kept(gradient.detach(), self.kind(step), self.config.drop, self._axis)
         return View(x=step.batch.x)
 
     def kind(self, step: Step) -> Kind:
         """Return what is muted in this step."""
         if self.config.kind != "either":
             return self.config.kind
+        if not self._has_cells:
+            return "channel"
         return "spatial" if step.generator(self.name).initial_seed() % 2 else "channel"
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
@@ -100,15 +114,20 @@ class RSC(PresetModule):
     feedback_class: ClassVar[type[Feedback]] = RSCFeedback
 
 
-def kept(gradient: Tensor, kind: Kind, drop: float) -> Tensor:
-    """Return which entries of a map stay, bool ``(B, 1, h, w)`` or ``(B, K, 1, 1)``; equations (11) and (12).
+def kept(gradient: Tensor, kind: Kind, drop: float, axis: int = 1) -> Tensor:
+    """Return which entries of the features stay, bool of their shape but for 1 where all stay or go together.
+
+    Equations (11) and (12); of a map ``(B, K, h, w)`` the result is ``(B, 1, h, w)`` or ``(B, K, 1, 1)``.
 
     Args:
-        gradient: of the label's logit at the map ``(B, K, h, w)``.
+        gradient: of the label's logit at the features ``(B, ...)``.
         kind: cells, by the mean over channels, or channels, by the mean over cells.
         drop: share of them with the highest mean that is muted, at least one.
+        axis: that of the channels.
     """
-    means = gradient.mean(1, keepdim=True) if kind == "spatial" else gradient.mean((2, 3), keepdim=True)
+    cells = [other for other in range(1, gradient.ndim) if other != axis]
+    gone = [axis] if kind == "spatial" else cells
+    means = gradient.mean(gone, keepdim=True) if gone else gradient
     flat = means.flatten(1)
     muted = lowest(-flat, max(1, round(drop * flat.shape[1])))
     return ~muted.reshape(means.shape)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from xfeedback.errors import UserError
-from xfeedback.models.layers import get_layer, is_cut
+from xfeedback.models.layers import explained_layer, get_layer, is_cut
 from xfeedback.models.running import mode
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.models.torch_bases import AvgPoolNd, BatchNorm, ConvNd, DropoutNd, MaxPoolNd, NormBase
@@ -86,8 +86,8 @@ def dropped_before(network: nn.Module, names: Sequence[str]) -> bool:
     )
 
 
-def runs_once(network: nn.Module, found: Trace, layer: str, option: str) -> None:
-    """Check that a layer's output can be seen and changed.
+def runs_once(network: nn.Module, found: Trace, layer: str, option: str) -> Tensor:
+    """Return a layer's output once it is known that it can be seen and changed.
 
     Args:
         network: whose layer.
@@ -108,6 +108,7 @@ def runs_once(network: nn.Module, found: Trace, layer: str, option: str) -> None
         raise UserError(f"{option}: {who} gives no tensor of numbers; name another.")
     if run.value._version != run.version:
         raise UserError(f"{option}: what {who} gives is overwritten by the next one (inplace); name that one.")
+    return run.value
 
 
 def stages(network: nn.Module, found: Trace) -> tuple[str, ...]:
@@ -126,6 +127,31 @@ def stages(network: nn.Module, found: Trace) -> tuple[str, ...]:
         return _ends_of_map_blocks(network, cuts)
     children = {name for name, _ in network.named_children()}
     return tuple(run.name for run in cuts if run.name in children)
+
+
+def last_features(network: nn.Module, example: Tensor) -> str:
+    """Return the layer that gives the features which the head of a network reads.
+
+    Of images the explained layer. Of series and texts the last module before the one that gives the logits whose output
+    carries all evidence: mostly the pooled features, one vector ``(1, K)`` a sample.
+
+    Args:
+        network: stays as it is.
+        example: one input ``(1, ...)``.
+
+    Raises:
+        UserError: there is no such layer.
+    """
+    if example.ndim == 4:
+        return explained_layer(network, example)
+    found = trace(network, example)
+    for run in reversed(found.runs):
+        value = run.value
+        if value is None or value._version != run.version or value.grad_fn in (None, found.logits.grad_fn):
+            continue
+        if found.single(run.name) is not None and is_cut(value.grad_fn, found.x, found.logits):
+            return run.name
+    raise UserError(f"{type(network).__name__} has no layer before its head that all evidence goes through.")
 
 
 def _is_block_output(run: _Run, found: Trace) -> bool:
