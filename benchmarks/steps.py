@@ -24,10 +24,13 @@ from xfeedback.types import Batch
 NETWORKS: dict[str, tuple[tuple[int, int, int], int, int]] = {
     "mnist_cnn": ((1, 28, 28), 128, 12),
     "gapnet": ((1, 32, 32), 64, 24),
+    "resnet18": ((3, 32, 32), 16, 8),
 }
 """Image shape, batch size and pairs by network."""
 APART = ("plain", "plain_equal_time", "xai_increment", "challenger")
 """Plain steps, one whose work lies between the epochs (phases.py), and one whose place is drawn: each has a row."""
+CHALLENGER_ALONE = ("resnet18",)
+"""Networks on which only Challenger is timed, whose relevance has more layer types to get through there."""
 VARIANTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("saliency_guided", {"saliency_mode": "reuse"}),
     ("saliency_guided", {"variant": "paper"}),
@@ -39,11 +42,12 @@ VARIANTS: tuple[tuple[str, Mapping[str, Any]], ...] = (
     ("challenger", {"site": "hidden", "site_index": -1}),
 )
 BARS = (
-    ("saliency_guided saliency_mode=reuse", "saliency_guided reuse / plain", 2.6),
-    ("xbl", "xbl / plain", 1.25),
-    ("challenger site=input", "challenger / plain", 3.0),
+    ("mnist_cnn", "saliency_guided saliency_mode=reuse", "saliency_guided reuse / plain", 2.6),
+    ("mnist_cnn", "xbl", "xbl / plain", 1.25),
+    ("mnist_cnn", "challenger site=input", "challenger / plain", 3.0),
+    ("resnet18", "challenger site=input", "challenger / plain, ResNet-18", 3.0),
 )
-"""Row, what it is called, and the most it may be, on mnist_cnn."""
+"""Network, row, what it is called, and the most it may be."""
 
 
 def batch_for(network: str, n: int | None = None) -> Batch:
@@ -108,9 +112,12 @@ def title(method: str, options: Mapping[str, Any]) -> str:
     return " ".join([method, *(f"{name}={value}" for name, value in options.items())])
 
 
-def rows_of(quick: bool) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return what is timed."""
+def rows_of(network: str, quick: bool) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what is timed on a network."""
     every = [(name, {}) for name in methods.names() if name not in APART]
+    if network in CHALLENGER_ALONE:
+        challenger = [known for known in VARIANTS if known[0] == "challenger"]
+        return challenger[:1] if quick else challenger
     return [("xbl", {}), VARIANTS[0]] if quick else [*every, *VARIANTS]
 
 
@@ -120,7 +127,7 @@ def measure(quick: bool) -> Part:
     tables, found = [], {}
     for network, (shape, size, pairs) in NETWORKS.items():
         lines = []
-        for method, options in rows_of(quick):
+        for method, options in rows_of(network, quick):
             try:
                 cells, times, limit = row(network, method, options, 3 if quick else pairs, 8 if quick else None)
             except UserError as error:
@@ -132,13 +139,13 @@ def measure(quick: bool) -> Part:
         size_of = f"{network}, {size} images of {'x'.join(map(str, shape))}, channels last"
         tables.append(Table(title=size_of, columns=columns, rows=lines))
     bar = partial(_bar, found)
-    bars = [bar(*known) for known in BARS if f"mnist_cnn {known[0]}" in found]
+    bars = [bar(*known) for known in BARS if f"{known[0]} {known[1]}" in found]
     numbers = {name: {**values, "ratio": values["ratio"].value} for name, values in found.items()}
     return Part(title="Steps of the methods", said=(SAID,), tables=tables, bars=bars, numbers=numbers)
 
 
-def _bar(found: Mapping[str, Any], name: str, what: str, most: float) -> Bar:
-    values = found[f"mnist_cnn {name}"]
+def _bar(found: Mapping[str, Any], network: str, name: str, what: str, most: float) -> Bar:
+    values = found[f"{network} {name}"]
     return Bar.of(what, values["ratio"], bar=most, limit=f"{values['limit']:.2f}")
 
 
