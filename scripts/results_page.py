@@ -18,13 +18,15 @@ from xfeedback.report.collect import Run, collect
 from xfeedback.report.metrics import describe
 from xfeedback.report.phases import mean_matrix
 from xfeedback.report.rows import Group, Row, build
-from xfeedback.report.stats import holm, paired_difference
+from xfeedback.report.stats import Summary, holm, mean_ranks, paired_difference
 from xfeedback.report.tables import headline_metrics
 from xfeedback.report.words import escape_markdown, mean_text, probability, problems, some, span
 
 NOTE = (
     "Mean ± half the width of its 95 % Student interval over the seeds; differences are paired by seed, p after Holm."
 )
+
+NOTE_SETS = "Differences are means over the data sets with 95 % Student intervals, paired by set, p after Holm."
 
 
 def block(
@@ -53,6 +55,64 @@ def block(
         parts += [*_gaps(group, base, list(gaps) or shown[:1]), ""]
     parts += [NOTE, *(text for row in group.rows for text in _matrix(row) if matrices)]
     return "\n".join(parts)
+
+
+def block_over_sets(groups: Sequence[Group], *, metrics: Sequence[str], against: str = "") -> str:
+    """Return the measured part of a page on several data sets as Markdown: facts, a table for each metric.
+
+    A table has the mean over the seeds on each set, the mean of these and the mean rank (1 = best), and how the row
+    differs from one row, paired by data set: the sets, not the seeds, are the sample.
+
+    Args:
+        groups: rows of several data sets with one model; the rows that all have are shown.
+        metrics: what to show.
+        against: label of the row to compare with; empty: the baseline.
+
+    Raises:
+        UserError: no row is called so.
+    """
+    base = _row(groups[0], against).label
+    labels = [row.label for row in groups[0].rows if all(_has(group, row.label) for group in groups)]
+    everything = replace(groups[0], rows=tuple(row for group in groups for row in group.rows))
+    tables = [line for metric in metrics for line in ("", *_over_sets(groups, metric, labels, base))]
+    return "\n".join([_facts(everything), *tables, "", NOTE_SETS])
+
+
+def _has(group: Group, label: str) -> bool:
+    return any(row.label == label for row in group.rows)
+
+
+def _over_sets(groups: Sequence[Group], metric: str, labels: Sequence[str], base: str) -> list[str]:
+    shown = describe(metric)
+    means = {label: [_row(group, label).summaries[metric].mean for group in groups] for label in labels}
+    sign = -1 if shown.better == "lower" else 1
+    ranks = mean_ranks([{label: sign * means[label][n] for label in labels} for n in range(len(groups))])
+    gaps = {label: _gap(means[label], means[base]) for label in labels if label != base}
+    judged = holm({label: gap.p_value for label, gap in gaps.items() if gap.p_value is not None})
+    lines = [
+        [f"{shown.title} {shown.unit}".strip(), *labels],
+        *(
+            [group.dataset, *(f"{means[label][n]:.{shown.digits}f}" for label in labels)]
+            for n, group in enumerate(groups)
+        ),
+        ["mean", *(f"{fmean(means[label]):.{shown.digits}f}" for label in labels)],
+        ["mean rank", *(f"{ranks[label]:.2f}" for label in labels)],
+        [
+            f"minus {base}",
+            *(
+                f"{span(gaps[label], shown.digits)} ({probability(judged[label])})" if label in judged else "-"
+                for label in labels
+            ),
+        ],
+    ]
+    return _table(lines)
+
+
+def _gap(ours: Sequence[float], base: Sequence[float]) -> Summary:
+    found = paired_difference(dict(enumerate(ours)), dict(enumerate(base)))
+    if found is None:
+        raise UserError("a row has no data set in common with the one that it is compared with.")
+    return found
 
 
 def _heads(metrics: Sequence[str]) -> list[str]:
@@ -165,15 +225,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", default="", help="label of the row to compare with")
     parser.add_argument("--name", action="append", default=[], metavar="LABEL=SHOWN", help="a better name for a row")
     parser.add_argument("--dataset", default="", help="of several data sets, the one to show")
+    parser.add_argument("--over-sets", action="store_true", help="several data sets: a table for each of the metrics")
     parser.add_argument("--matrices", action="store_true", help="add accuracy after each phase")
     asked = parser.parse_args(arguments)
     try:
         groups = [g for g in build(collect(asked.runs).runs).groups if asked.dataset in ("", g.dataset)]
-        if len(groups) != 1:
-            raise UserError(f"{len(groups)} data sets and models; choose one with --dataset or by the run folders.")
-        group = _renamed(groups[0], {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)})
+        names = {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)}
         metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
-        text = block(group, metrics=metrics, gaps=gaps, against=asked.against, matrices=asked.matrices)
+        if asked.over_sets:
+            named = [_renamed(group, names) for group in sorted(groups, key=lambda group: group.dataset)]
+            text = block_over_sets(named, metrics=metrics or ["acc/test"], against=asked.against)
+        else:
+            if len(groups) != 1:
+                raise UserError(f"{len(groups)} data sets and models; choose one with --dataset or by the run folders.")
+            group = _renamed(groups[0], names)
+            text = block(group, metrics=metrics, gaps=gaps, against=asked.against, matrices=asked.matrices)
         before = asked.page.read_text() if asked.page.exists() else f"# {asked.page.stem.replace('_', ' ')}\n"
         write_text(asked.page, replaced(before, text, asked.block))
     except (UserError, OSError) as error:

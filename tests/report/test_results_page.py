@@ -73,3 +73,23 @@ def test_a_mistake_leaves_the_page(runs, tmp_path, capsys, arguments, words):
     assert script.main([str(page), str(runs), *arguments]) == 2
     assert words in capsys.readouterr().err
     assert page.read_text() == "# Mine\n"
+
+
+def test_over_several_data_sets_the_sets_are_the_sample(tmp_path):
+    values = {"a": (80.0, 84.0), "b": (60.0, 59.0), "c": (70.0, 75.0)}  # plain, xbl
+    for name, pair in values.items():
+        for method, value in zip(("plain", "xbl"), pair, strict=True):
+            for seed in range(2):
+                metrics = {"acc/test": value + seed, "calibration/nll": 1 / value}
+                write_run(tmp_path / "runs", Cell(method, dataset=name), seed, metrics=metrics)
+    page = tmp_path / "page.md"
+    asked = ["--over-sets", "--metrics", "acc/test,calibration/nll"]
+    assert script.main([str(page), str(tmp_path / "runs"), *asked]) == 0
+    accuracy, nll = (part.splitlines() for part in page.read_text().split("| --- | ---: | ---: |")[1:])
+    assert accuracy[1:4] == ["| a | 80.5 | 84.5 |", "| b | 60.5 | 59.5 |", "| c | 70.5 | 75.5 |"]
+    assert accuracy[4] == f"| mean | 70.5 | {fmean((84.5, 59.5, 75.5)):.1f} |"
+    assert accuracy[5] == "| mean rank | 1.67 | 1.33 |"
+    assert nll[5] == "| mean rank | 1.67 | 1.33 |"  # of a loss the smallest is the first
+    p = ttest_rel([84.0, 59.0, 75.0], [80.0, 60.0, 70.0]).pvalue
+    assert f"(p {p:.2g})" in accuracy[6]
+    assert "+2.7 " in accuracy[6]
