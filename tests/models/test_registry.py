@@ -20,6 +20,8 @@ PARAMETERS = [
     ("gapnet_bn", (3, 32, 32), 136_930),
     ("mnist_cnn", (1, 28, 28), 1_199_882),
     ("mlp", (1, 28, 28), 784 * 50 + 50 + 50 * 30 + 30 + 30 * 10 + 10),
+    ("lenet", (1, 28, 28), 369_174),
+    ("lenet", (3, 32, 32), 505_942),
     ("typology_cnn", (1, 28, 28), 520 + 25_050 + 800 * 256 + 256 + 2_570),
     ("bc_resnet", (1, 40, 101), 9_232 - 2 * 33),
     ("ds_cnn", (1, 49, 10), 23_180 - 2 * 65),
@@ -102,7 +104,8 @@ def test_wrong_options_are_refused(name: str, values: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize(
-    ("name", "in_shape"), [("gapnet", (1, 3, 3)), ("mnist_cnn", (1, 5, 9)), ("typology_cnn", (1, 15, 28))]
+    ("name", "in_shape"),
+    [("gapnet", (1, 3, 3)), ("mnist_cnn", (1, 5, 9)), ("typology_cnn", (1, 15, 28)), ("lenet", (1, 11, 28))],
 )
 def test_images_too_small_are_refused_in_one_line(name: str, in_shape: models.InShape) -> None:
     with pytest.raises(UserError, match=f"model={name} ") as caught:

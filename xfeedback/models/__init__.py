@@ -25,6 +25,7 @@ _FAMILIES = {
     "gapnet_bn": ("gapnet", "GapNetBNConfig"),
     "huggingface": ("huggingface", "HuggingFaceConfig"),
     "kws_cnn": ("kws_cnn", "KwsCnnConfig"),
+    "lenet": ("lenet", "LenetConfig"),
     "lstm": ("lstm", "LstmConfig"),
     "lstm_cell_attention": ("lstm", "CellAttentionConfig"),
     "mlp": ("mlp", "MlpConfig"),
