@@ -29,4 +29,17 @@ def test_rows(path):
     sets = len(sweeper["params"].get("dataset.problem", "one").split(","))
     assert f"{len(rows) * len(seeds) * sets} runs" in head
     sources = [getattr(spec.methods.get("challenger"), "map_source", None) for spec in specs]
-    assert {"real", "random_place", "init_frozen"} <= set(sources)
+    assert {"real", "random_place"} <= set(sources)
+    assert "init_frozen" in sources or (FOLDER / f"{path.stem}_controls.yaml").exists()
+
+
+def test_rows_of_images_are_not_trained_again_for_their_controls():
+    def rows(name):
+        return yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["hydra"]["sweeper"]["rows"]
+
+    def cells(name, chosen):
+        with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+            configs = [compose("config", overrides=[f"experiment=challenger/{name}", *shlex.split(r)]) for r in chosen]
+        return {RunSpec.from_plain(plain_config(config)).cell for config in configs}
+
+    assert cells("vision", rows("vision")) <= cells("vision_controls", rows("vision_controls"))

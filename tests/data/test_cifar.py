@@ -153,6 +153,15 @@ def shared(shared_data, tmp_path_factory):
     return places, {source: cifar.read(cifar.Config(source=source), places) for source in ("jpeg", "subset")}
 
 
+@pytest.mark.parametrize(("scale", "span"), [("half", (-1, 1)), ("unit", (0, 1))])
+def test_scales_span_what_they_say(places, scale, span):
+    write_batches(places.extra[0] / "CIFAR10/cifar-10-batches-py", SHORT)
+    source = cifar.read(config(scale=scale), places)
+    for channel in range(3):
+        black, white = ((value - source.mean[channel]) / source.std[channel] for value in (0.0, 1.0))
+        assert (black, white) == span
+
+
 def test_shared_copies_show_the_same_images(shared):
     """About 30 dB between the copies of an image; another image is farther away."""
     _, sources = shared

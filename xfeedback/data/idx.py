@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from xfeedback.config import require
 from xfeedback.data import folders
-from xfeedback.data.options import DatasetConfig, Places
+from xfeedback.data.options import DatasetConfig, Places, Scale, normalisation
 from xfeedback.data.source import Source, fingerprint, split_off, whole
 from xfeedback.dtypes import Bytes
 from xfeedback.errors import UserError
@@ -36,7 +35,7 @@ class IdxConfig(DatasetConfig):
     """
 
     declared_sizes: tuple[tuple[int, ...], ...] = ()
-    scale: Literal["standard", "half", "unit"] = "standard"
+    scale: Scale = "standard"
     validation: float | None = None
 
     def __post_init__(self) -> None:
@@ -82,14 +81,14 @@ def read(config: IdxConfig, places: Places, spec: IdxSet) -> Source:
     usual = VALIDATION if complete else len(train.y) // 10
     train, val = split_off(train, usual if config.validation is None else round(config.validation * len(train.y)))
     stamps = () if complete and not unpacked else ("unverified",) if complete else ("subset",)
-    mean, std = {"standard": (spec.mean, spec.std), "half": (0.5, 0.5), "unit": (0.0, 1.0)}[config.scale]
+    mean, std = normalisation(config.scale, (spec.mean,), (spec.std,))
     return Source(
         train=train,
         val=val,
         test=test,
         class_names=spec.class_names,
-        mean=(mean,),
-        std=(std,),
+        mean=mean,
+        std=std,
         object_mask="foreground",
         center_box={"gray": 20, "hue": 20},
         stamps=stamps,

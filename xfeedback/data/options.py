@@ -7,6 +7,23 @@ from typing import ClassVar, Literal, Self
 from xfeedback.config import require
 from xfeedback.kinds import Kind
 
+Scale = Literal["standard", "half", "unit"]
+"""Pixels have mean 0 and deviation 1 over the training images, or lie in [-1, 1] or [0, 1]."""
+
+
+def normalisation(
+    scale: Scale, mean: tuple[float, ...], std: tuple[float, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return what pixels in [0, 1] are shifted and divided by, a number a channel.
+
+    Args:
+        scale: what they shall be.
+        mean: of the training images, a number a channel.
+        std: likewise.
+    """
+    shift, unit = {"standard": (mean, std), "half": ((0.5,), (0.5,)), "unit": ((0.0,), (1.0,))}[scale]
+    return (shift, unit) if scale == "standard" else (shift * len(mean), unit * len(mean))
+
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationConfig:

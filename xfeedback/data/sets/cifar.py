@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from xfeedback.config import require
 from xfeedback.data import cifar_batches, cifar_jpeg
-from xfeedback.data.options import DatasetConfig, Places
+from xfeedback.data.options import DatasetConfig, Places, Scale, normalisation
 from xfeedback.data.source import Part, Source, fingerprint, split_off
 from xfeedback.errors import UserError
 
@@ -26,12 +26,16 @@ class Config(DatasetConfig):
             40,000/5,000, the last 4,000 validate; ``subset``: official pixels, 7,051/1,017, all after the first 6,000
             validate; ``auto``: the first of these that is there, else a download.
         augment: ``crop_flip``: shifts by up to 4 pixels and mirroring; training only.
+        scale: of the pixels, as ``standard`` (mean 0, deviation 1), ``half`` ([-1, 1]) or ``unit`` ([0, 1]).
         declared_sizes: sizes (training, test) of incomplete copies that are accepted and stamped.
     """
+
+    younger: ClassVar[tuple[str, ...]] = ("scale",)
 
     name: Literal["cifar"] = "cifar"
     source: Literal["auto", "official", "jpeg", "subset"] = "auto"
     augment: Literal["crop_flip", "none"] = "crop_flip"
+    scale: Scale = "standard"
     declared_sizes: tuple[tuple[int, ...], ...] = ((7051, 1017), (40000, 5000))
 
     def __post_init__(self) -> None:
@@ -46,7 +50,9 @@ def read(config: Config, places: Places) -> Source:
     Raises:
         UserError: the copy is missing or damaged, or downloading failed.
     """
-    return replace(_read(config, places), augment=config.augment)
+    found = _read(config, places)
+    mean, std = normalisation(config.scale, found.mean, found.std)
+    return replace(found, augment=config.augment, mean=mean, std=std)
 
 
 def _read(config: Config, places: Places) -> Source:
