@@ -15,6 +15,7 @@ def trainer(epoch=0, **metrics):
         max_epochs=3,
         global_step=4 * (epoch + 1),
         is_global_zero=True,
+        check_val_every_n_epoch=1,
         callback_metrics=values,
         estimated_stepping_batches=12,
     )

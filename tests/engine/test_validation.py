@@ -10,6 +10,7 @@ from tests.engine.small import small_spec
 from xfeedback import data
 from xfeedback.data.task import Split
 from xfeedback.engine.run import load_task, run_experiment
+from xfeedback.engine.stacked.run import run_stack
 from xfeedback.errors import UserError
 
 DRAWN = {"name": "lap_synthetic", "train": 64, "val": 40, "test": 48}
@@ -71,3 +72,32 @@ def test_a_run_keeps_its_name_and_the_one_on_validation_data_has_another(tmp_pat
 def test_without_validation_data_it_is_refused(tmp_path):
     with pytest.raises(UserError, match="decoy_digits has no validation set, and options must not be chosen on test"):
         run_experiment(small_spec(tmp_path, evaluation={"split": "validation"}))
+
+
+def test_rarer_validation_changes_nothing_but_the_curves(tmp_path):
+    def specs(name, every, seeds=1):
+        trainer = {"max_epochs": 5, "select_on": "last", "validate_every_n_epochs": every}
+        parts = {"dataset": dict(DRAWN), "decoy": {"name": "none"}, "trainer": trainer}
+        return [small_spec(tmp_path / name, seed=seed, **parts) for seed in range(seeds)]
+
+    often, rare = (run_experiment(specs(name, every)[0]) for name, every in (("often", 1), ("rare", 2)))
+    stacked = run_stack(specs("stacked", 2, seeds=2))[0]
+    assert often.folder.name == rare.folder.name == stacked.folder.name
+    for name in ("weights_sha256", "selected_epoch"):
+        assert rare.record[name] == often.record[name]
+    assert rare.record["metrics"]["acc/test"] == often.record["metrics"]["acc/test"]
+    every_line, *others = (lines_of(outcome) for outcome in (often, rare, stacked))
+    for lines in others:
+        assert [sorted(key for key in line if key.startswith("val/")) for line in lines] == [[], ["val/val"]] * 2 + [[]]
+        assert [line.get("val/val") for line in lines if "val/val" in line] == [
+            every_line[n]["val/val"] for n in (1, 3)
+        ]
+
+
+def test_rarer_validation_is_refused_where_weights_hang_on_it(tmp_path):
+    with pytest.raises(UserError, match=r"validate_every_n_epochs=2 must be 1 unless trainer.select_on=last"):
+        drawn(tmp_path, trainer={"validate_every_n_epochs": 2})
+
+
+def lines_of(outcome) -> list[dict]:
+    return [json.loads(line) for line in (outcome.folder / "metrics.jsonl").read_text().splitlines()]

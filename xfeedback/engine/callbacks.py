@@ -96,7 +96,9 @@ class History(Callback):
         """Write the epoch's figures."""
         if not trainer.is_global_zero:
             return
-        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(("train/", "val/"))}
+        validated = (trainer.current_epoch + 1) % (trainer.check_val_every_n_epoch or 1) == 0
+        logged = ("train/", "val/") if validated else "train/"
+        figures = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith(logged)}
         step = self.steps_before + trainer.global_step
         place = {"epoch": trainer.current_epoch, "step": step, "phase": pl_module.phase_name}
         pace = {k: float(v) for k, v in trainer.callback_metrics.items() if k.startswith("data/")}

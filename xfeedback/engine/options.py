@@ -5,7 +5,15 @@ from typing import ClassVar, Literal
 
 from xfeedback.config import require
 
-NOT_IDENTITY = ("accelerator", "devices", "strategy", "threads", "progress", "checkpoint_every_n_epochs")
+NOT_IDENTITY = (
+    "accelerator",
+    "devices",
+    "strategy",
+    "threads",
+    "progress",
+    "checkpoint_every_n_epochs",
+    "validate_every_n_epochs",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,8 @@ class TrainerConfig:
             divided by the jobs at once, one with ``execution=processes``, else all cores.
         progress: show a progress bar.
         checkpoint_every_n_epochs: how often the state for resuming is saved.
+        validate_every_n_epochs: how often accuracy on validation data is logged; more than 1 only where nothing hangs
+            on it (``select_on=last``). Training is the same to the last bit.
         compile: fuse the network's operations with ``torch.compile``, for methods that differentiate once; results
             agree to rounding, not to the last bit.
         younger: options that came after the first results: at its default such a one is no part of a run's name.
@@ -54,14 +64,18 @@ class TrainerConfig:
     threads: int | None = None
     progress: bool = True
     checkpoint_every_n_epochs: int = 1
+    validate_every_n_epochs: int = 1
     compile: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "batch_size", "devices", "accumulate", "checkpoint_every_n_epochs"):
+        every = ("checkpoint_every_n_epochs", "validate_every_n_epochs")
+        for name in ("max_epochs", "batch_size", "devices", "accumulate", *every):
             require(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         require(self.threads is None or self.threads >= 1, "threads", self.threads, "1 or more")
         require(self.gradient_clip is None or self.gradient_clip > 0, "gradient_clip", self.gradient_clip, "above 0")
         require(self.devices == 1 or self.strategy == "ddp", "devices", self.devices, "1 unless trainer=ddp")
+        rarely, only = self.validate_every_n_epochs, "1 unless trainer.select_on=last"
+        require(rarely == 1 or self.select_on == "last", "validate_every_n_epochs", rarely, only)
         shared = f"a multiple of devices ({self.devices})"
         require(self.batch_size % self.devices == 0, "batch_size", self.batch_size, shared)
 

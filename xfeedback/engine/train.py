@@ -144,6 +144,7 @@ def build_trainer(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
+        check_val_every_n_epoch=config.validate_every_n_epochs,
         inference_mode=False,
         use_distributed_sampler=False,
     )

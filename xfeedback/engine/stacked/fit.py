@@ -218,7 +218,8 @@ class StackedTraining:
 
     def _record(self, seconds: float) -> None:
         """Write each seed's figures of the epoch, and keep its weights where they are the best so far."""
-        self._validate()
+        if (self.epoch + 1) % self.config.validate_every_n_epochs == 0:
+            self._validate()
         trained, validated = _means(self._train), _means(self._val)
         self._train, self._val = Meter(), Meter()
         for k, member in enumerate(self.members):
