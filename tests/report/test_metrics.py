@@ -81,3 +81,14 @@ def test_the_terminal_shows_views_and_one_score_whatever_was_measured():
     group = Group(dataset="d", model="m", rows=(row,))
     assert headline_metrics(group) == [*VIEWS, "explanation/inside", "cost/step_ratio"]
     assert set(wide_metrics(group)) == set(names) - {"cost/step_ms"}
+
+
+def test_where_nothing_was_explained_the_terminal_shows_calibration():
+    names = ["acc/test", "cost/step_ratio", "calibration/ece", "calibration/ece_scaled", "calibration/nll"]
+    row = Row(
+        dataset="d", model="m", method="x", label="x", cell="c", runs=(), is_baseline=False,
+        summaries={name: summarise([1.0]) for name in names},
+    )  # fmt: skip
+    group = Group(dataset="d", model="m", rows=(row,))
+    assert set(headline_metrics(group)) == set(names) - {"calibration/ece_scaled"}
+    assert set(wide_metrics(group)) == set(names)

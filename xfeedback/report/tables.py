@@ -21,6 +21,7 @@ COLUMNS = (
     "dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict",
     "boot_low", "boot_high",
 )  # fmt: skip
+CALIBRATION = ("calibration/ece", "calibration/nll")
 _WIDTH = 110
 NOTE = "Mean over seeds ± half the width of its 95 % Student interval; a single seed has none. n: finished seeds."
 
@@ -62,14 +63,18 @@ def long_csv(comparison: Comparison) -> str:
 
 
 def wide_metrics(group: Group) -> list[str]:
-    """Columns of the tables for people: accuracies, forgetting, quality of explanations, cost beside the baseline's."""
-    shown = ("continual/", "acc/", "explanation/", "faithfulness/")
+    """Columns of the tables for people: accuracies, forgetting, quality of explanations, cost, calibration."""
+    shown = ("continual/", "acc/", "explanation/", "faithfulness/", *CALIBRATION)
     return [name for name in group.metrics if name.startswith(shown) or name == STEP_RATIO]
 
 
 def headline_metrics(group: Group) -> list[str]:
-    """The columns that fit a terminal: accuracy on each view, forgetting, the share inside the annotation, and cost."""
-    shown = (INSIDE, STEP_RATIO, FORGETTING)
+    """The columns that fit a terminal: accuracy on each view, forgetting, the share inside the annotation, and cost.
+
+    Where no explanation was scored, calibration is what else there is to say of a network.
+    """
+    explained = any(name.startswith("explanation/") for name in group.metrics)
+    shown = (INSIDE, STEP_RATIO, FORGETTING, *(() if explained else CALIBRATION))
     return [name for name in wide_metrics(group) if describe(name).is_view or name in shown]
 
 
