@@ -23,7 +23,7 @@ def findings(group: Group, baseline: str) -> list[str]:
     name = group.headline
     if name is None:
         return [*_missing(group)]
-    sentences = [_baseline_sentence(group.baseline, name)] if group.baseline else []
+    sentences = _baseline_sentences(group, name)
     sentences += [*_missing(group), *warnings(group)]
     others = [row for row in group.rows if name in row.summaries and not row.is_baseline]
     compared = [row for row in others if name in row.differences]
@@ -47,8 +47,15 @@ def findings(group: Group, baseline: str) -> list[str]:
     return [s for s in [*sentences, *_explanation_sentence(group, better), *against_controls(group)] if s]
 
 
-def _baseline_sentence(row: Row | None, name: str) -> str:
-    if row is None or name not in row.summaries:
+def _baseline_sentences(group: Group, name: str) -> list[str]:
+    bases = [row for row in group.rows if row.is_baseline]
+    said = [_baseline_sentence(row, name) for row in bases]
+    several = "Each other row is compared with the one of these whose options are nearest to its own."
+    return [*said, *([several] if len(bases) > 1 else [])]
+
+
+def _baseline_sentence(row: Row, name: str) -> str:
+    if name not in row.summaries:
         return ""
     mean = f"{fixed(row.summaries[name].mean)} %"
     seen, shown = row.values.get("acc/random", {}), row.values.get("acc/correlated", {})

@@ -1,0 +1,41 @@
+"""Sentences of a comparison with several baseline rows."""
+
+from xfeedback.report.collect import collect
+from xfeedback.report.findings import findings
+from xfeedback.report.rows import build
+
+from .runfolders import Cell, write_run
+
+
+def model(dropout: float) -> dict:
+    return {"model": {"name": "lenet", "dropout": dropout}}
+
+
+def sentences(tmp_path, cells):
+    for cell, values in cells:
+        for seed, value in enumerate(values):
+            write_run(tmp_path, cell, seed, metrics={"acc/test": value})
+    (group,) = build(collect([tmp_path]).runs).groups
+    return findings(group, "plain")
+
+
+def test_every_baseline_row_has_its_sentence_and_rows_are_compared_with_the_nearest(tmp_path):
+    said = sentences(
+        tmp_path,
+        [
+            (Cell("plain", extra=model(0.5)), (40.0, 41.0, 42.0)),
+            (Cell("plain", extra=model(0.0)), (30.0, 31.0, 32.0)),
+            (Cell("xbl", extra=model(0.0)), (35.0, 36.1, 36.9)),
+        ],
+    )
+    assert {
+        "plain (dropout=0.5) reaches 41.0 % on the test set.",
+        "plain (dropout=0) reaches 31.0 % on the test set.",
+    } <= {sentence.replace("dropout=0.0", "dropout=0") for sentence in said}
+    assert said[2] == "Each other row is compared with the one of these whose options are nearest to its own."
+    assert any(sentence.startswith("Better than plain") and "(+5.0" in sentence for sentence in said)
+
+
+def test_a_single_baseline_needs_no_such_words(tmp_path):
+    said = sentences(tmp_path, [(Cell("plain"), (30.0, 31.0)), (Cell("xbl"), (35.0, 36.5))])
+    assert not any("compared with the one" in sentence for sentence in said)
