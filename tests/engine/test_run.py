@@ -115,6 +115,21 @@ def test_a_finished_run_is_not_touched(done, monkeypatch):
     assert again.record == done.record
 
 
+def test_a_run_that_another_process_finished_meanwhile_is_not_trained_again(tmp_path, monkeypatch):
+    spec, load = small_spec(tmp_path), engine.load_task
+
+    def load_slowly(asked):
+        monkeypatch.setattr(engine, "load_task", load)
+        assert run_experiment(spec).status == "done"
+        return load(asked)
+
+    monkeypatch.setattr(engine, "load_task", load_slowly)
+    late = run_experiment(spec)
+    assert late.status == "skipped"
+    assert late.record["metrics"]
+    assert not late.record["resumed"]
+
+
 @pytest.mark.parametrize("method", ["plain", "xbl", "rrr", "saliency_guided"])
 def test_half_precision_and_channels_last_train(method, tmp_path):
     trainer = {"precision": "bf16-mixed", "channels_last": True}

@@ -73,6 +73,8 @@ def run_experiment(spec: RunSpec) -> Outcome:
     if done is not None:
         folder.set_aside()
     with folder.opened():
+        if done is None and (meanwhile := folder.result()) is not None:
+            return Outcome(status="skipped", folder=folder.path, record=meanwhile)
         console.notes(said)
         return replace(_run(spec, folder, task, module, metric), said=said)
 

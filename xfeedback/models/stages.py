@@ -87,7 +87,7 @@ def dropped_before(network: nn.Module, names: Sequence[str]) -> bool:
 
 
 def runs_once(network: nn.Module, found: Trace, layer: str, option: str) -> Tensor:
-    """Return a layer's output once it is known that it can be seen and changed.
+    """Return a layer's output ``(1, ...)`` once it is known that it can be seen and changed.
 
     Args:
         network: whose layer.

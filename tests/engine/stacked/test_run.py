@@ -147,3 +147,16 @@ def test_what_cannot_be_stacked_is_run_otherwise_with_a_note(tmp_path, capsys):
     assert [queue.take(cell).spec.notices[-1] for cell in cells] == [line, line]
     assert capsys.readouterr().out.count(line) == 1
     assert not any(spec.folder.exists() for spec in wanted)
+
+
+def test_a_seed_that_another_process_finished_meanwhile_is_not_trained_again(tmp_path, monkeypatch):
+    wanted, load, loaded = specs(tmp_path, seeds=(3, 4, 5)), stacked.load_task, []
+
+    def load_slowly(spec):
+        if not loaded:
+            loaded.append(run_experiment(wanted[2]))
+        return load(spec)
+
+    monkeypatch.setattr(stacked, "load_task", load_slowly)
+    assert [outcome.status for outcome in run_stack(wanted)] == ["done", "done", "skipped"]
+    assert RunFolder(wanted[2]).result() == loaded[0].record

@@ -46,9 +46,13 @@ def run_stack(specs: Sequence[RunSpec]) -> list[Outcome]:
                 if finished[member.spec.run] is not None:
                     member.folder.set_aside()
                 locks.enter_context(member.folder.opened())
-                held.append(member)
             except BusyError:
                 outcomes[member.spec.run] = _ended("busy", member.spec, {})
+                continue
+            if finished[member.spec.run] is None and (meanwhile := member.folder.result()) is not None:
+                outcomes[member.spec.run] = _ended("skipped", member.spec, meanwhile)
+            else:
+                held.append(member)
         if len(held) < 2:
             raise CannotStackError("fewer than two seeds are left to train")
         outcomes |= {outcome.folder.name: outcome for outcome in _run(held, device)}
