@@ -76,21 +76,23 @@ def test_selected_weights_and_dropout_killed_resume_to_the_same_bits(finished, k
 def test_a_full_disk_and_a_damaged_checkpoint_cost_an_epoch_each(finished, killed, tmp_path):
     shutil.copytree(killed(*PLAIN), tmp_path, dirs_exist_ok=True)
     folder = only_run(tmp_path)
-    before = listing(folder / "checkpoints")
-    smallest = min(path.stat().st_size for path in (folder / "checkpoints").iterdir())
+    half = folder / "checkpoints" / ".epoch-000004.ckpt.killed.tmp"
+    half.write_bytes(b"half a checkpoint")
+    before = sorted((folder / "checkpoints").glob("*.ckpt"))
+    contents = [path.read_bytes() for path in before]
 
-    full = run(*PLAIN, "trainer.progress=false", cwd=tmp_path, limit_bytes=smallest // 2)
+    full = run(*PLAIN, "trainer.progress=false", cwd=tmp_path, limit_bytes=min(map(len, contents)) // 2)
     assert full.code == 1
     assert full.line.startswith("error: plain on decoy_digits, seed 0: no space while writing to the run folder")
     assert "paths.outputs=" in full.line
     assert "run again to resume" in full.line
     assert read(folder, "error.json")["error"] in full.line
     assert os.strerror(errno.EFBIG) in read(folder, "error.json")["traceback"]
-    assert listing(folder / "checkpoints") == before
-    assert not list(tmp_path.rglob("*.tmp"))
+    assert [path.read_bytes() for path in before] == contents
+    assert sorted((folder / "checkpoints").iterdir()) == before
     assert not (folder / "result.json").exists()
 
-    older, newest = sorted((folder / "checkpoints").iterdir())
+    older, newest = before[-2:]  # three when it was killed between a new one and the drop of the oldest
     content = bytearray(newest.read_bytes())
     content[len(content) // 2] ^= 1
     newest.write_bytes(content)

@@ -117,12 +117,14 @@ class RunFolder:
             raise unwritable(target.parent, error) from error
 
     def begin(self, provenance: dict[str, Any]) -> None:
-        """Write what is known before training and drop the error of an earlier try.
+        """Write what is known before training; drop the error of an earlier try and what it left half written.
 
         Raises:
             UserError: the folder can't be written.
         """
         try:
+            for half in self.path.rglob(".*.tmp"):
+                half.unlink()
             self._write_config()
             files.write_json(self.path / "provenance.json", provenance)
             (self.path / "error.json").unlink(missing_ok=True)
