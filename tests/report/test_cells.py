@@ -1,6 +1,6 @@
 """Labels of rows that differ in many options: what each departs in from most of the others."""
 
-from xfeedback.report.cells import labels
+from xfeedback.report.cells import flatten, labels
 
 BASE = {"variant": "clean", "method.m.variant": "clean", "method.m.mask": "low", "a": "1", "b": "1", "c": "1"}
 
@@ -20,3 +20,8 @@ def test_of_many_options_only_departures_are_shown_and_variants_once():
         "p": "m (variant=paper, a=2)",
         "q": "m (c=9)",
     }
+
+
+def test_what_is_no_part_of_a_cell_is_in_no_label():
+    config = {"seed": 1, "trainer": {"max_epochs": 2, "threads": 1, "validate_every_n_epochs": 5}, "paths": {"root": "."}}
+    assert flatten(config) == {"trainer.max_epochs": "2"}

@@ -5,22 +5,23 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xfeedback.engine.options import NOT_IDENTITY
 from xfeedback.report.collect import Run
 
-_NOT_PART_OF_A_CELL = ("seed", "paths", "logger", "hydra", "sweep", "force")
+_NOT_PART_OF_A_CELL = ("seed", "paths", "logger", "hydra", "sweep", "force", *(f"trainer.{o}" for o in NOT_IDENTITY))
 _SHOWN = 3
 _ABSENT = "-"
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return dotted option names with their values as text, without what does not belong to a cell (seed, paths ...).
+    """Return dotted option names with their values as text, without what is no part of a cell (seed, threads ...).
 
     >>> flatten({"seed": 1, "method": {"xbl": {"c_exp": 10.0, "guided": True}}})
     {'method.xbl.c_exp': '10', 'method.xbl.guided': 'true'}
     """
     flat: dict[str, str] = {}
     for key, value in config.items():
-        if not prefix and key in _NOT_PART_OF_A_CELL:
+        if f"{prefix}{key}" in _NOT_PART_OF_A_CELL:
             continue
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{key}.")
