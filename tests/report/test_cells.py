@@ -23,5 +23,6 @@ def test_of_many_options_only_departures_are_shown_and_variants_once():
 
 
 def test_what_is_no_part_of_a_cell_is_in_no_label():
-    config = {"seed": 1, "trainer": {"max_epochs": 2, "threads": 1, "validate_every_n_epochs": 5}, "paths": {"root": "."}}
+    trainer = {"max_epochs": 2, "threads": 1, "validate_every_n_epochs": 5}
+    config = {"seed": 1, "trainer": trainer, "paths": {"root": "."}}
     assert flatten(config) == {"trainer.max_epochs": "2"}
