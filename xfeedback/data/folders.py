@@ -45,22 +45,41 @@ def md5_of(content: bytes) -> str:
 
 
 def check_size(
-    what: str, found: tuple[int, int], official: tuple[int, int], declared: Iterable[Sequence[int]], folder: Path
+    what: str,
+    found: tuple[int, ...],
+    official: tuple[int, ...],
+    declared: Iterable[Sequence[int]],
+    folder: Path,
+    *,
+    counted: Sequence[str] = ("training", "test images"),
 ) -> bool:
     """Return whether a folder holds the whole official set; False for a shortened one whose size is declared.
+
+    Args:
+        what: the set's name for messages.
+        found: numbers of what is there.
+        official: the same of the whole set.
+        declared: of shortened sets that are accepted.
+        folder: for messages.
+        counted: what each number counts, in words.
 
     Raises:
         UserError: neither.
     """
     if found == official:
         return True
-    if found in {tuple(pair) for pair in declared}:
+    if found in {tuple(sizes) for sizes in declared}:
         return False
     raise UserError(
-        f"{folder} holds {found[0]} training and {found[1]} test images of {what}, expected {official[0]} and "
-        f"{official[1]}. Restore the files, or declare a shortened set: "
-        f"'dataset.declared_sizes=[[{found[0]},{found[1]}]]'."
+        f"{folder} holds {_counts(found, counted)} of {what}, expected {_counts(official)}. Restore the files, or "
+        f"declare a shortened set: 'dataset.declared_sizes=[[{','.join(map(str, found))}]]'."
     )
+
+
+def _counts(numbers: Sequence[int], words: Sequence[str] = ()) -> str:
+    """Numbers as in ``5 training, 2 validation and 3 test images``."""
+    named = [f"{number} {words[at]}" if words else str(number) for at, number in enumerate(numbers)]
+    return f"{', '.join(named[:-1])} and {named[-1]}"
 
 
 def download(what: str, target: Path, searched: Iterable[Path], fetch: Callable[[Path], Path]) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from xfeedback.config import require
-from xfeedback.data import cache
+from xfeedback.data import cache, dicom
 from xfeedback.data.options import DatasetConfig
 from xfeedback.data.regions import Region
 from xfeedback.data.source import Part, Source, stratified
@@ -122,6 +122,8 @@ def picture_of(path: Path) -> "Image.Image":
     """
     from PIL import Image, UnidentifiedImageError
 
+    if path.suffix.lower() in dicom.SUFFIXES:
+        return dicom.picture(path)
     try:
         with Image.open(path) as picture:
             if picture.mode.startswith("I"):
@@ -217,12 +219,12 @@ def channel_statistics(x: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return tuple(round(m, 4) for m in means), tuple(max(round(s, 4), 1e-4) for s in spread)
 
 
-def drawn_splits(y: Ints, seed: int) -> dict[str, Ints]:
-    """Return a stratified split, 60 % to train, 20 % to validate, 20 % to test: rows by name."""
-    fifth = round(0.2 * len(y))
-    test = stratified(y, fifth, seed)
+def drawn_splits(y: Ints, seed: int, share: float = 0.2) -> dict[str, Ints]:
+    """Return a stratified split, ``share`` to validate, as much to test, the rest to train: rows by name."""
+    n = round(share * len(y))
+    test = stratified(y, n, seed)
     rest = np.setdiff1d(np.arange(len(y)), test)
-    val = rest[stratified(y[rest], fifth, seed)]
+    val = rest[stratified(y[rest], n, seed)]
     return {"train": np.setdiff1d(rest, val), "val": val, "test": test}
 
 
