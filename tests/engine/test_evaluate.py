@@ -14,6 +14,7 @@ from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.run import load_task
 from xfeedback.engine.shown import picture_arrays, shown_rows
 from xfeedback.explain import grad_cam
+from xfeedback.explain.cams import CAMS
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
 
@@ -157,7 +158,7 @@ def test_slow_explainers_and_floors_have_scores_of_their_own(task, network):
 
 def test_each_map_is_computed_once_for_all_scores(task, network, monkeypatch):
     calls = []
-    monkeypatch.setattr("xfeedback.explain.scored.grad_cam", lambda *a: calls.append(1) or grad_cam(*a))
+    monkeypatch.setitem(CAMS, "grad_cam", lambda *a: calls.append(1) or grad_cam(*a))
     evaluate(network, task, EvaluationConfig(batch_size=10, explained=30, pictures=0), CPU)
     assert len(calls) == 3
 

@@ -163,7 +163,7 @@ def test_networks_for_images_without_a_feature_map_are_explained_by_the_gradient
     assert set(found.pictures) >= {"images", "map/gradient"}
     assert "map/grad_cam" not in found.pictures
     assert found.notes[0].startswith(
-        "grad_cam and occlusion are left out of the evaluation: Sequential has no feature map"
+        "class activation maps and occlusion are left out of the evaluation: Sequential has no feature map"
     )
 
 

@@ -25,7 +25,7 @@ Write a picture of one image, clip, series or text with the network's explanatio
   xfeedback explain outputs/runs/NAME photo.jpg --explainer occlusion --to heat.png
   xfeedback explain outputs/runs/NAME "A warm, funny film." --to film.png    a run on texts
 
-Explainers: those of evaluation.explainers, e.g. grad_cam, gradient, integrated_gradients, smoothgrad, occlusion, lime.
+Explainers: those of evaluation.explainers, e.g. grad_cam, layer_cam, gradient, integrated_gradients, occlusion, lime.
 """
 FROM_DATA = ("integrated_gradients", "deeplift", "deeplift_functional", "gradient_shap", "deep_shap")
 """Explainers that start from training inputs; for texts from zero embeddings."""

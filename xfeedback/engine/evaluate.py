@@ -23,13 +23,12 @@ from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.shown import picture_arrays
 from xfeedback.errors import UserError
-from xfeedback.explain.scored import Explained
+from xfeedback.explain.scored import NEED_LAYER, Explained
 from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
 
-NEED_LAYER = ("grad_cam", "occlusion")
 """Explainers that need a feature map of the network."""
 TRIED = 4
 """Inputs that explainers are tried on."""
@@ -173,7 +172,7 @@ def explanations(
         try:
             layer = explained_layer(network, torch.zeros(1, *task.in_shape, device=batches.device))
         except UserError as error:
-            notes.append(f"{' and '.join(NEED_LAYER)} are left out of the evaluation: {error}")
+            notes.append(f"class activation maps and occlusion are left out of the evaluation: {error}")
     explained = Explained(network=network, layer=layer, baseline=baseline(task).to(batches.device), kind=task.kind)
     explained = arranged(explained, task, config)
     names = [name for name in config.explainers if not (notes and name in NEED_LAYER)]

@@ -82,13 +82,24 @@ class TrainerConfig:
 
 Explainer = Literal[
     "grad_cam",
+    "grad_cam_plus_plus",
+    "layer_cam",
+    "hires_cam",
+    "score_cam",
+    "activation_norm",
     "gradient",
+    "guided_backprop",
     "integrated_gradients",
     "smoothgrad",
     "deeplift",
     "deeplift_functional",
     "gradient_shap",
     "deep_shap",
+    "lrp_epsilon",
+    "lrp_zplus",
+    "lrp_gamma",
+    "lrp_alpha_beta",
+    "lrp_composite",
     "occlusion",
     "lime",
     "lap_last",
@@ -113,7 +124,8 @@ class EvaluationConfig:
         explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
             ``centre`` know nothing of the network: floors for the scores.
         explained: how many test samples are explained at most.
-        explained_slow: how many of them by ``integrated_gradients``, ``occlusion`` and ``lime``: dozens of passes.
+        explained_slow: how many of them by ``integrated_gradients``, ``occlusion``, ``lime`` and ``score_cam``:
+            dozens of passes.
         pictures: how many test samples are shown with their explanations.
         faithfulness: what is measured by taking positions away, or against known relevant ones; see
             :mod:`xfeedback.engine.faithfulness`.

@@ -124,7 +124,7 @@ def refuse_unruled(network: nn.Module, x: Tensor) -> None:
     Raises:
         ExplainerInvalid: it calls ReLU or pooling as a function, runs such a layer twice, or changes values in place.
     """
-    calls, functions = _calls(network, x)
+    calls, functions = nonlinear_calls(network, x)
     reused = sorted(name for name, count in calls.items() if count > 1)
     in_place = [name for name in calls if getattr(network.get_submodule(name), "inplace", False)]
     name = type(network).__name__
@@ -154,8 +154,13 @@ def gap(network: nn.Module, x: Tensor, target: Tensor, baseline: Tensor, parts: 
     return float(missing.detach() / rise.abs().sum().clamp_min(1e-12))
 
 
-def _calls(network: nn.Module, x: Tensor) -> tuple[Counter[str], list[str]]:
-    """How often each layer with a rule runs, and the nonlinear functions that are called outside of them."""
+def nonlinear_calls(network: nn.Module, x: Tensor) -> tuple[Counter[str], list[str]]:
+    """Return how often each nonlinear layer runs, and the nonlinear functions that are called outside of them.
+
+    Args:
+        network: in evaluation mode.
+        x: a few inputs ``(B, ...)``.
+    """
     calls: Counter[str] = Counter()
     inside: list[str] = []
 

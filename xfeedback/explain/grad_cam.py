@@ -36,7 +36,7 @@ def grad_cam(
     grad = gradient(output, features, create_graph=create_graph and second_order)
     if guided:
         grad = grad * ((features > 0) & (grad > 0)).to(grad.dtype)
-    cam = _weighted_sum(features, widened(grad).mean((2, 3)))
+    cam = weighted_sum(features, widened(grad).mean((2, 3)))
     return cam if signed else cam.relu()
 
 
@@ -71,7 +71,7 @@ def closed_form_grad_cam(
     weights = _head_row(widened(logits), widened(head_weight), target, kind) / cells
     if guided:
         weights = weights.relu() * (features > 0).to(weights.dtype).mean((2, 3))
-    cam = _weighted_sum(features, weights)
+    cam = weighted_sum(features, weights)
     return cam if signed else cam.relu()
 
 
@@ -89,5 +89,6 @@ def _head_row(logits: Tensor, weight: Tensor, target: Tensor, kind: Output) -> T
     return row * p.gather(1, at) if kind == "prob" else row
 
 
-def _weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+def weighted_sum(features: Tensor, weights: Tensor) -> Tensor:
+    """Return sum_k a_k A_k ``(B, h, w)`` of features ``(B, K, h, w)`` and channel weights ``(B, K)``."""
     return torch.einsum("bkhw,bk->bhw", widened(features), weights)

@@ -1,23 +1,27 @@
 """Explanations of a trained network as maps over the input's positions, for scoring and for pictures.
 
 Positions are the pixels of images, the cells of series, the tokens of texts. What each explainer does by default, and
-where its numbers come from: `docs/methods/saliency_guided`, section "Explainers".
+where its numbers come from: `docs/explainers`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
+from xfeedback.errors import UserError
 from xfeedback.explain.attribution import enlarged, integrated_gradients, occlusion
+from xfeedback.explain.cams import CAMS, score_cam
 from xfeedback.explain.deeplift import COMPLETE, ExplainerInvalid, deep_shap, deeplift, gap, refuse_unruled
-from xfeedback.explain.grad_cam import grad_cam
 from xfeedback.explain.gradient import gradient
+from xfeedback.explain.guided import guided_backprop, refuse_unguided
 from xfeedback.explain.lap_maps import METHODS, MapMethod, lap_map
 from xfeedback.explain.lime_maps import lime_map
+from xfeedback.explain.lrp import relevance
 from xfeedback.explain.outputs import explained_output
 from xfeedback.explain.sampled import gradient_shap, input_gradient, smoothgrad
 from xfeedback.kinds import WORDS, Kind
@@ -26,11 +30,22 @@ from xfeedback.models.running import tapped
 from xfeedback.models.text_base import TextNetwork, real_tokens
 from xfeedback.seeding import generator
 
-SLOW = ("integrated_gradients", "occlusion", "lime")
+SLOW = ("integrated_gradients", "occlusion", "lime", "score_cam")
 """Explainers that take dozens of passes."""
 LAP: dict[str, MapMethod] = {f"lap_{method}": method for method in METHODS}
 """Explanations that a network carries; see :func:`xfeedback.explain.lap_maps.lap_map`."""
-IMAGES_ONLY = ("grad_cam", "occlusion", "centre", *LAP)
+LRP = {f"lrp_{rules}": rules for rules in ("epsilon", "zplus", "gamma", "alpha_beta", "composite")}
+"""Layer-wise relevance propagation by its rules; see :data:`xfeedback.explain.lrp.COMPOSITES`."""
+PROPAGATED: dict[str, Callable[[nn.Module, Tensor, Tensor], Tensor]] = {
+    "guided_backprop": guided_backprop,
+    **{name: partial(relevance, rules=rules) for name, rules in LRP.items()},
+}
+"""Explanations by another backward pass than the derivative's."""
+NEED_LAYER = (*CAMS, "score_cam", "occlusion")
+"""Explainers that look at a feature map, or take its grid."""
+IMAGES_ONLY = (*NEED_LAYER, "centre", *LAP)
+GRADIENTS = ("gradient", "smoothgrad", "guided_backprop")
+"""Explainers whose sign means nothing across the dimensions of an embedding."""
 WITH_BACKGROUND = ("gradient_shap", "deep_shap")
 FLOORS = ("uniform", "random", "centre")
 """Maps that know nothing of the network."""
@@ -55,7 +70,7 @@ class Explained:
 
     Attributes:
         network: in evaluation mode.
-        layer: explained layer of Grad-CAM; its grid is that of the occlusion. None for series and texts.
+        layer: explained layer of class activation maps; its grid is that of the occlusion. None for series and texts.
         baseline: of integrated gradients and DeepLIFT, normalised as the inputs are, broadcasts to one input
             (of texts: its embeddings); None: a draw from U(0, 1) for each input.
         kind: of the inputs.
@@ -83,14 +98,15 @@ class Explained:
     def maps(
         self, names: Iterable[str], x: Tensor, number: int = 0, target: Tensor | None = None
     ) -> tuple[dict[str, Tensor], Tensor]:
-        """Explain the logit of a class; one forward pass serves Grad-CAM and gradient.
+        """Explain the logit of a class; one forward pass serves class activation maps and gradient.
 
         Args:
-            names: ``grad_cam`` (resized bilinearly to the input); magnitudes of ``gradient``, ``integrated_gradients``
-                (50 steps), ``smoothgrad``, ``deeplift``, ``gradient_shap`` and ``deep_shap``; ``occlusion`` (a cell,
-                by the mean colour; where the logit falls); ``lime`` (where segments speak for the class); and floors
-                that know nothing of the network: ``uniform``, ``random``, ``centre`` (a Gaussian, sd a quarter of each
-                side).
+            names: ``grad_cam``, ``grad_cam_plus_plus``, ``layer_cam``, ``hires_cam`` (where it is positive),
+                ``score_cam`` and ``activation_norm`` (resized bilinearly to the input); magnitudes of ``gradient``,
+                ``guided_backprop``, ``integrated_gradients`` (50 steps), ``smoothgrad``, ``deeplift``,
+                ``gradient_shap``, ``deep_shap`` and ``lrp_<rules>``; ``occlusion`` (a cell, by the mean colour; where
+                the logit falls); ``lime`` (where segments speak for the class); and floors that know nothing of the
+                network: ``uniform``, ``random``, ``centre`` (a Gaussian, sd a quarter of each side).
             x: inputs ``(B, ...)``, of texts their ids.
             number: of the batch, for draws.
             target: explained class ``(B,)``; None: the predicted one.
@@ -116,14 +132,17 @@ class Explained:
             return floor_map(name, self.reduced(x), number)
         if name == "lime" or name in LAP:
             return self._of_class(name, x, seen.target)
-        if name not in ("grad_cam", "occlusion"):
-            return self.reduced(self.attribution(name, x, seen.target, number), sized=name == "smoothgrad")
+        if name not in NEED_LAYER:
+            return self.reduced(self.attribution(name, x, seen.target, number), sized=name in GRADIENTS)
         size, features = (x.shape[2], x.shape[3]), cast(Tensor, seen.features)
-        if name == "grad_cam":
-            cam = grad_cam(seen.output, features)[:, None]
-            return F.interpolate(cam, size, mode="bilinear", align_corners=False)[:, 0]
-        falls = occlusion(self.network, x, seen.target, (features.shape[2], features.shape[3]))
-        return enlarged(falls.relu(), size)
+        if name == "occlusion":
+            falls = occlusion(self.network, x, seen.target, (features.shape[2], features.shape[3]))
+            return enlarged(falls.relu(), size)
+        if name == "score_cam":
+            cam = score_cam(self.network, x, seen.target, features.detach())
+        else:
+            cam = CAMS[name](seen.output, features)
+        return F.interpolate(cam.relu()[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
     def _of_class(self, name: str, x: Tensor, target: Tensor) -> Tensor:
         if name == "lime":
@@ -134,12 +153,14 @@ class Explained:
         """Return what an explainer gives to each entry of the input, shape of ``x``.
 
         Args:
-            name: ``integrated_gradients``, ``smoothgrad``, ``deeplift``, ``deeplift_functional``, ``gradient_shap`` or
-                ``deep_shap``.
+            name: ``integrated_gradients``, ``smoothgrad``, ``deeplift``, ``deeplift_functional``, ``gradient_shap``,
+                ``deep_shap``, ``guided_backprop`` or one of :data:`LRP`.
             x: as :meth:`entered` returns it.
             target: explained class ``(B,)``.
             number: of the batch, for draws.
         """
+        if name in PROPAGATED:
+            return PROPAGATED[name](self.network, x, target)
         draws = generator(x.device, 0, "explain", name, number)
         if name == "smoothgrad":
             sd = self._noise(x, 0.1 * x[real_tokens(x)].std()) if self.kind == "text" else 1.0
@@ -151,6 +172,9 @@ class Explained:
             return (x - self._start(x, number)) * input_gradient(self.network, x, target)
         if name == "deeplift":
             return deeplift(self.network, x, target, self._start(x, number))
+        return self._shap(name, x, target, draws)
+
+    def _shap(self, name: str, x: Tensor, target: Tensor, draws: Generator) -> Tensor:
         baselines = torch.stack([self._drawn(x, draws) for _ in range(SHAP_DRAWS)])
         if name == "deep_shap":
             return deep_shap(self.network, x, target, baselines)
@@ -173,7 +197,7 @@ class Explained:
 
         Args:
             names: as in :meth:`maps`.
-            x: a few inputs, which DeepLIFT and DeepSHAP are tried on.
+            x: a few inputs, which DeepLIFT, DeepSHAP, guided backprop and LRP are tried on.
         """
         kept, notes = [], []
         for name in names:
@@ -187,13 +211,24 @@ class Explained:
     def _tried(self, name: str, x: Tensor) -> list[str]:
         if name in IMAGES_ONLY and self.kind != "image":
             raise ExplainerInvalid(f"it is for images, not for {WORDS[self.kind]}")
-        if name in ("grad_cam", "occlusion") and self.layer is None:
+        if name in NEED_LAYER and self.layer is None:
             raise ExplainerInvalid(f"{type(self.network).__name__} has no feature map that it could explain")
         if name in LAP and not sites(self.network):
             raise ExplainerInvalid(f"{type(self.network).__name__} has no attention pooling; method=lap puts it in")
-        if name not in ("deeplift", "deep_shap"):
-            return []
         x = self.entered(x)
+        if name == "guided_backprop":
+            refuse_unguided(self.network, x)
+        elif name in LRP:
+            self._refuse_lrp(LRP[name], x)
+        return self._approximate(name, x) if name in ("deeplift", "deep_shap") else []
+
+    def _refuse_lrp(self, rules: str, x: Tensor) -> None:
+        try:
+            relevance(self.network, x, torch.zeros(len(x), dtype=torch.int64, device=x.device), rules)
+        except UserError as error:
+            raise ExplainerInvalid(str(error)) from error
+
+    def _approximate(self, name: str, x: Tensor) -> list[str]:
         refuse_unruled(self.network, x)
         with torch.no_grad():
             target, start = self.network(x).argmax(1), self._start(x, 0)
