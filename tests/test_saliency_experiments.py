@@ -14,7 +14,7 @@ from xfeedback.engine.spec import RunSpec
 from xfeedback.methods.saliency_guided import SaliencyGuidedConfig
 
 FOLDER = ROOT / "conf" / "experiment" / "saliency_guided"
-NAMES = ("cifar", "mnist", "mnist_controls", "text", "timeseries")
+NAMES = ("bird", "cifar", "mnist", "mnist_controls", "text", "timeseries")
 RELEASED = ("mnist_released", "timeseries_released")
 """Audits of what the released programs do, without controls."""
 

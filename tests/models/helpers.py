@@ -12,4 +12,6 @@ def small(name: str, **options: Any) -> models.ModelConfig:
         options.setdefault("width", 4)
     if name == "kws_cnn":
         options.setdefault("dense", 16)
+    if name == "vgg16":
+        options.setdefault("hidden", (16, 8))
     return from_mapping(models.config_class(name), {"name": name, **options}, "model")

@@ -94,6 +94,8 @@ def test_unknown_model_is_refused_with_a_suggestion() -> None:
         ("resnet18_gap8", {"width": 0}, "model.width=0 must be"),
         ("mnist_cnn", {"dropout_dense": 1.0}, r"model.dropout_dense=1.0 must be at least 0"),
         ("mnist_cnn", {"output": "logit"}, "model.output=logit must be one of logits, log_softmax. Did you mean"),
+        ("vgg16", {"hidden": [16, 0]}, "model.hidden=.* must be a list of positive integers"),
+        ("vgg16", {"dropout": 1.0}, "model.dropout=1.0 must be at least 0"),
         ("resnet20", {"name": "resnet32"}, "model.name=resnet32 must be one of resnet20"),
         ("timm", {"architecture": ""}, "model.architecture= must be the name of a timm model"),
     ],
@@ -105,7 +107,13 @@ def test_wrong_options_are_refused(name: str, values: dict[str, Any], message: s
 
 @pytest.mark.parametrize(
     ("name", "in_shape"),
-    [("gapnet", (1, 3, 3)), ("mnist_cnn", (1, 5, 9)), ("typology_cnn", (1, 15, 28)), ("lenet", (1, 11, 28))],
+    [
+        ("gapnet", (1, 3, 3)),
+        ("mnist_cnn", (1, 5, 9)),
+        ("typology_cnn", (1, 15, 28)),
+        ("lenet", (1, 11, 28)),
+        ("vgg16", (1, 31, 31)),
+    ],
 )
 def test_images_too_small_are_refused_in_one_line(name: str, in_shape: models.InShape) -> None:
     with pytest.raises(UserError, match=f"model={name} ") as caught:

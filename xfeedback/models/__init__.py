@@ -41,6 +41,7 @@ _FAMILIES = {
     "timm": ("timm_model", "TimmConfig"),
     "transformer": ("transformer", "TransformerConfig"),
     "typology_cnn": ("typology_cnn", "TypologyCnnConfig"),
+    "vgg16": ("vgg16", "Vgg16Config"),
 }
 
 
