@@ -1,6 +1,7 @@
 """Guided backprop against captum and by hand; networks it can't treat are refused by name. LRP as an explainer."""
 
 import re
+from importlib import import_module
 from typing import get_args
 
 import pytest
@@ -123,4 +124,7 @@ def test_every_explainer_has_a_name_in_tables_and_a_place_on_the_page():
     page = (ROOT / "docs" / "explainers.md").read_text()
     choices = (ROOT / "conf" / "evaluation" / "default.yaml").read_text()
     assert [name for name in names if f"`{name}`" not in page] == []
+    functions = re.findall(r"`(xfeedback\.[\w.]+)\.(\w+)`", page)
+    assert functions
+    assert [name for module, name in functions if not hasattr(import_module(module), name)] == []
     assert [name for name in names if not re.search(rf"\b{name}\b", choices)] == []

@@ -18,8 +18,10 @@ from xfeedback.lazy import lazy
 
 if TYPE_CHECKING:
     from xfeedback.explain.attribution import integrated_gradients, occlusion
+    from xfeedback.explain.cams import activation_norm, grad_cam_plus_plus, hires_cam, layer_cam, score_cam
     from xfeedback.explain.compare import explanation_distance
     from xfeedback.explain.deeplift import deep_shap
+    from xfeedback.explain.guided import guided_backprop
     from xfeedback.explain.lime import Lime
     from xfeedback.explain.maps import evaluation_cam, evaluation_gradient
     from xfeedback.explain.sampled import gradient_shap, smoothgrad
@@ -29,6 +31,7 @@ __all__ = [
     "Explained",
     "Lime",
     "Output",
+    "activation_norm",
     "closed_form_grad_cam",
     "deep_shap",
     "evaluation_cam",
@@ -36,18 +39,25 @@ __all__ = [
     "explained_output",
     "explanation_distance",
     "grad_cam",
+    "grad_cam_plus_plus",
     "gradient",
     "gradient_shap",
+    "guided_backprop",
+    "hires_cam",
     "integrated_gradients",
+    "layer_cam",
     "occlusion",
+    "score_cam",
     "smoothgrad",
 ]
 
 __getattr__, __dir__ = lazy(
     __name__,
     attribution=("integrated_gradients", "occlusion"),
+    cams=("activation_norm", "grad_cam_plus_plus", "hires_cam", "layer_cam", "score_cam"),
     compare=("explanation_distance",),
     deeplift=("deep_shap",),
+    guided=("guided_backprop",),
     lime=("Lime",),
     maps=("evaluation_cam", "evaluation_gradient"),
     sampled=("gradient_shap", "smoothgrad"),
