@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from pathlib import Path
 
 from tests.cli.command import DIGITS, measured, only_run, read, run, started, wait_for
@@ -41,9 +42,14 @@ def signal_job(cwd, process, number):
     """Wait for a job's first epoch and signal the process that trains, a child of the one that submitit started."""
     wait_for(lambda: list(cwd.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
     (pid,) = [int(path.name) for path in cwd.glob("outputs/jobs/*") if path.name.isdigit()]
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        os.kill(int(child), number)
+    for child in children(pid):
+        os.kill(child, number)
     return pid
+
+
+def children(pid):
+    """The processes that a process has started."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_queued_job_that_is_told_to_stop_is_queued_anew_and_ends_with_the_same_bits(finished, tmp_path):
@@ -74,3 +80,18 @@ def test_a_killed_job_is_named_in_the_table_and_asked_for_again_it_ends_with_the
     assert any(note.startswith("resumed from epoch-00000") for note in read(folder)["notes"])
     assert measured(folder) == measured(only_run(finished(*TWO)))
     assert not (folder / "error.json").exists()
+
+
+def test_runs_side_by_side_end_with_their_sweep_and_lose_no_step(tmp_path):
+    side_by_side = (*EPOCHS, "trainer.max_epochs=1000000", "seed=0,1", "hydra/launcher=joblib", "trainer.threads=1")
+    with started("-m", *side_by_side, cwd=tmp_path) as process:
+        begun = wait_for(lambda: list(tmp_path.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
+        workers = children(process.pid)
+        process.kill()
+    deadline = time.monotonic() + 30
+    while alive := [pid for pid in workers if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"{alive} go on alone"
+        time.sleep(0.1)
+    stopped = read(begun[0].parents[1], "error.json")["error"]
+    assert stopped == "stopped by SIGTERM; the same command goes on where it stood"
+    assert max(path.name for path in begun[0].parent.iterdir()) > begun[0].name

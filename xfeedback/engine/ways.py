@@ -7,6 +7,7 @@ from pathlib import Path
 
 from xfeedback.engine import console, launch, queue
 from xfeedback.engine.launch import ON_CLUSTER, Launch
+from xfeedback.engine.orphan import end_with_sweep
 from xfeedback.engine.seeds import Seeds, cores
 from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import TrainingError
@@ -87,6 +88,7 @@ def run_queued(path: Path) -> int:
     """Run a queued cell, record and say how it ended, and return the exit code."""
     from xfeedback.engine.run import refused, run_experiment  # imports Lightning
 
+    end_with_sweep()
     queued = queue.take(path)
     if queued.stopped:
         console.left_out(queued.spec)
