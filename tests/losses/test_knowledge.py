@@ -2,9 +2,11 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import binary_dilation
 
 from xfeedback.losses.knowledge import (
     black_loss,
@@ -12,6 +14,7 @@ from xfeedback.losses.knowledge import (
     clue_loss,
     consistency_loss,
     distillation_loss,
+    grown,
     of_class,
     on_grid,
     presence,
@@ -87,6 +90,13 @@ def test_white_is_0_for_the_region_itself_and_a_loop_elsewhere():
         inside, outside = own[b][M[b]], own[b][~M[b]]
         expected = max(0.0, 0.7 - inside.max().item()) ** 2 + outside.square().mean().item()
         assert white_loss(own, M)[b].item() == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_grown_region_is_the_dilation_by_a_square():
+    for margin in (0, 1, 2):
+        square = np.ones((2 * margin + 1, 2 * margin + 1), dtype=bool)
+        wanted = np.stack([binary_dilation(region, square) for region in M.numpy()])
+        assert (grown(M, margin).numpy() == wanted).all()
 
 
 def test_black_is_0_off_the_forbidden_region_and_a_loop_inside():

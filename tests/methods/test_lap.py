@@ -76,17 +76,16 @@ def test_images_of_the_negative_class_hold_nothing():
     torch.testing.assert_close(found["lap/ratio"], expected)
 
 
-def test_expert_terms_are_means_over_the_annotated_samples_of_each_site():
+@pytest.mark.parametrize("margin", [0, 3])
+def test_expert_terms_are_means_over_the_annotated_samples_of_each_site(margin):
     batch = replace(tiny.batch(8), annotated=torch.arange(8) % 2 == 0)
-    options = {"white": 0.5, "black": 0.3, "box_mil": 0.2, "mask_to_grid": "any"}
+    options = {"white": 0.5, "black": 0.3, "box_mil": 0.2, "mask_to_grid": "any", "black_margin": margin}
     found, step = terms(lap(options), batch)
     expected = {"white": 0.0, "black": 0.0, "box_mil": 0.0}
     for s in scores(step)[1:]:
         own = knowledge.of_class(s, batch.y)
-        right, wrong = (
-            knowledge.on_grid(region(batch, "lap"), (s.shape[2], s.shape[3]), "any")
-            for region in (right_region, wrong_region)
-        )
+        regions = right_region(batch, "lap"), knowledge.grown(wrong_region(batch, "lap"), margin)
+        right, wrong = (knowledge.on_grid(region, (s.shape[2], s.shape[3]), "any") for region in regions)
         values = {
             "white": (knowledge.white_loss(own, right), right),
             "black": (knowledge.black_loss(s, wrong), wrong),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -223,7 +223,8 @@ def _told(config: Any) -> dict[str, Any]:
     """A part's options; those that are younger than the first results only where they are not as they were."""
     defaults = {f.name: f.default for f in fields(config)}
     unsaid = {name for name in getattr(config, "younger", ()) if getattr(config, name) == defaults[name]}
-    return {name: value for name, value in asdict(config).items() if name not in unsaid}
+    parts = {f.name: _told(value) for f in fields(config) if is_dataclass(value := getattr(config, f.name))}
+    return {name: value for name, value in (asdict(config) | parts).items() if name not in unsaid}
 
 
 def _hash(value: Any) -> str:

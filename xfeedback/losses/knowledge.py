@@ -193,6 +193,19 @@ def on_grid(mask: Tensor, size: tuple[int, int], rule: Literal["area50", "any"] 
     return covered >= 0.5 if rule == "area50" else covered > 0
 
 
+def grown(mask: Tensor, margin: int) -> Tensor:
+    """Widen a region by so many pixels to each side, corners too.
+
+    Args:
+        mask: bool ``(B, H, W)``.
+        margin: pixels, 0 or more.
+
+    Returns:
+        Bool ``(B, H, W)``.
+    """
+    return F.max_pool2d(mask[:, None].float(), 2 * margin + 1, 1, margin)[:, 0] > 0 if margin else mask
+
+
 def _span(marked: Tensor) -> Tensor:
     """Everything between the first and the last mark, ``(B, n)`` bool."""
     counts = marked.long().cumsum(1)

@@ -48,7 +48,7 @@ class KnowledgeOptions:
         uniq: the maps don't overlap.
         ratio: the active share of a present class's map lies between ``ratio_low`` and ``ratio_high``, of others at 0.
         white: the label's map is active in the annotated region and nowhere else.
-        black: no map is active in the wrong region.
+        black: no map is active in the wrong region, nor within ``black_margin`` of it.
         box_mil: the label's map touches each row and column of the annotated box.
         cons: neighbouring sites agree.
         kd: the changed network predicts what the unchanged one did when training began.
@@ -59,7 +59,10 @@ class KnowledgeOptions:
         negative_class: images of this class hold nothing: ``ratio`` counts every map as absent; None: no such class.
         late_sites: how many of the last sites on the main path all but ``clue``, ``cons`` and ``kd`` act on.
         mask_to_grid: cells of a site that belong to a region: at least half covered, or touched.
+        black_margin: pixels by which the wrong region is widened: cells beside it see it as well.
     """
+
+    younger: ClassVar[tuple[str, ...]] = ("black_margin",)
 
     clue: float = 0.5
     uniq: float = 0.1
@@ -77,6 +80,7 @@ class KnowledgeOptions:
     negative_class: int | None = None
     late_sites: int = 2
     mask_to_grid: Literal["area50", "any"] = "area50"
+    black_margin: int = 0
 
     def __post_init__(self) -> None:
         for name in ("clue", "uniq", "ratio", "white", "black", "box_mil", "cons", "kd"):
@@ -85,6 +89,7 @@ class KnowledgeOptions:
         ordered = 0 <= self.ratio_low <= self.ratio_high <= 1
         require(ordered, "ratio_low", self.ratio_low, "between 0 and ratio_high, which is at most 1")
         require(self.late_sites >= 1, "late_sites", self.late_sites, "1 or more")
+        require(self.black_margin >= 0, "black_margin", self.black_margin, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,7 +286,8 @@ class LAPFeedback(Feedback[LAPConfig]):
             if loss.box_mil:
                 terms["box_mil"] = mean(region, lambda s, m: losses.box_mil_loss(losses.of_class(s, batch.y), m))
         if loss.black:
-            terms["black"] = mean(wrong_region(batch, self.name), losses.black_loss)
+            region = losses.grown(wrong_region(batch, self.name), loss.black_margin)
+            terms["black"] = mean(region, losses.black_loss)
         return terms
 
 
