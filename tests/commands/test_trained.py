@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
+import onnx.reference
 import pytest
 import torch
 from PIL import Image
@@ -89,10 +91,48 @@ def test_the_card_says_what_a_person_must_know(exported, done):
     assert not [file for file in exported.parent.iterdir() if file.name.startswith(".")]
 
 
-def test_onnx_is_written_or_the_reason_is_given(done, tmp_path, capsys):
+@pytest.mark.parametrize("samples", [1, 3])
+def test_onnx_computes_what_the_network_does_for_any_number_of_samples(done, onnx_file, samples):
+    loaded = trained.load(done)
+    x = torch.randn(samples, *loaded.inputs.in_shape, generator=torch.Generator().manual_seed(0))
+    (found,) = onnx.reference.ReferenceEvaluator(str(onnx_file)).run(["logits"], {"x": x.numpy()})
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(found), loaded.network(x), atol=1e-5, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def onnx_file(done, tmp_path_factory):
+    file = tmp_path_factory.mktemp("onnx") / "model.onnx"
+    assert to_onnx(trained.load(done), file) is None
+    return file
+
+
+def test_the_largest_value_over_time_has_a_form_in_onnx(done, tmp_path):
+    network = torch.nn.Sequential(torch.nn.Flatten(2), torch.nn.AdaptiveMaxPool1d(1), torch.nn.Flatten()).eval()
+    loaded = replace(trained.load(done), network=network)
+    assert to_onnx(loaded, tmp_path / "model.onnx") is None
+    x = torch.randn(2, *loaded.inputs.in_shape, generator=torch.Generator().manual_seed(0))
+    (found,) = onnx.reference.ReferenceEvaluator(str(tmp_path / "model.onnx")).run(["logits"], {"x": x.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), x.flatten(2).amax(2))
+    assert isinstance(network[1], torch.nn.AdaptiveMaxPool1d)
+
+
+def test_without_its_packages_onnx_is_left_out_with_the_reason(done, tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     why = to_onnx(trained.load(done), tmp_path / "model.onnx")
-    assert (tmp_path / "model.onnx").exists() == (why is None)
-    assert why is None or "pip install onnx onnxscript" in why
+    assert why == "no package onnx and onnxscript (pip install onnx onnxscript, and export again)"
+    assert not (tmp_path / "model.onnx").exists()
+
+
+def test_a_network_that_has_no_form_in_onnx_leaves_nothing_behind(done, tmp_path):
+    class Deciding(torch.nn.Module):
+        def forward(self, x):
+            return x if x.sum() > 0 else -x
+
+    why = to_onnx(replace(trained.load(done), network=Deciding()), tmp_path / "model.onnx")
+    assert why is not None
+    assert why.startswith("this network can't be expressed in ONNX: ")
+    assert not (tmp_path / "model.onnx").exists()
 
 
 def test_predictions_as_table_csv_and_json(done, images, capsys):

@@ -1,5 +1,6 @@
 """``xfeedback export RUN``: a trained network in a folder of its own, with a card that says what it is good for."""
 
+import copy
 import os
 import shutil
 import sys
@@ -13,6 +14,8 @@ from xfeedback.commands.parser import RUN, Parser
 from xfeedback.errors import UserError
 
 if TYPE_CHECKING:
+    from torch import Tensor, nn
+
     from xfeedback.trained import TrainedRun
 
 ABOUT = """\
@@ -111,11 +114,26 @@ def to_onnx(loaded: "TrainedRun", file: Path) -> str | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what torch's exporter says of itself
-            torch.onnx.export(loaded.network, (example,), str(file), verbose=False, **options)
+            torch.onnx.export(_expressible(loaded.network), (example,), str(file), verbose=False, **options)
     except Exception as error:  # noqa: BLE001 - whatever in this network has no form in ONNX
         file.unlink(missing_ok=True)
         return f"this network can't be expressed in ONNX: {_cause(error)}"
     return None
+
+
+def _expressible(network: "nn.Module") -> "nn.Module":
+    """A copy without the pooling that ONNX has no operation for, the largest value of all, which it has another for."""
+    from torch import nn
+
+    class Largest(nn.Module):
+        def forward(self, x: "Tensor") -> "Tensor":
+            return x.amax(-1, keepdim=True)
+
+    network = copy.deepcopy(network)
+    for name, module in list(network.named_modules()):
+        if isinstance(module, nn.AdaptiveMaxPool1d) and module.output_size == 1:
+            network.set_submodule(name, Largest())
+    return network
 
 
 def _cause(error: BaseException) -> str:
