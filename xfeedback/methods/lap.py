@@ -83,13 +83,12 @@ class KnowledgeOptions:
     black_margin: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("clue", "uniq", "ratio", "white", "black", "box_mil", "cons", "kd"):
+        for name in ("clue", "uniq", "ratio", "white", "black", "box_mil", "cons", "kd", "black_margin"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "0 or more")
         require(0 < self.top_share <= 1, "top_share", self.top_share, "above 0 and at most 1")
         ordered = 0 <= self.ratio_low <= self.ratio_high <= 1
         require(ordered, "ratio_low", self.ratio_low, "between 0 and ratio_high, which is at most 1")
         require(self.late_sites >= 1, "late_sites", self.late_sites, "1 or more")
-        require(self.black_margin >= 0, "black_margin", self.black_margin, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -286,8 +285,7 @@ class LAPFeedback(Feedback[LAPConfig]):
             if loss.box_mil:
                 terms["box_mil"] = mean(region, lambda s, m: losses.box_mil_loss(losses.of_class(s, batch.y), m))
         if loss.black:
-            region = losses.grown(wrong_region(batch, self.name), loss.black_margin)
-            terms["black"] = mean(region, losses.black_loss)
+            terms["black"] = mean(losses.grown(wrong_region(batch, self.name), loss.black_margin), losses.black_loss)
         return terms
 
 
