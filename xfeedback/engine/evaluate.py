@@ -29,7 +29,6 @@ from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
 from xfeedback.types import Batch
 
-"""Explainers that need a feature map of the network."""
 TRIED = 4
 """Inputs that explainers are tried on."""
 
