@@ -55,6 +55,17 @@ def test_without_controls_or_intervals_nothing_is_claimed(tmp_path):
     assert "better than its control in nothing; not in test (+7.0 from plain_equal_time)" in single
 
 
+def test_a_control_with_one_seed_in_common_is_not_beaten(tmp_path):
+    """However far below it lies: nothing says how much of that is chance."""
+    for seed, noise in enumerate((0.0, 0.5, 0.2)):
+        write_run(tmp_path, Cell("saliency_guided"), seed, maps=False, metrics={"acc/test": 92.0 + noise})
+        write_run(tmp_path, TIME, seed, maps=False, metrics={"acc/test": 90.0})
+    write_run(tmp_path, RANDOM, 0, maps=False, metrics={"acc/test": 60.0})
+    (found,) = build(collect([tmp_path]).runs).groups
+    (sentence,) = against_controls(found)
+    assert "better than each of its 2 controls in nothing; not in test (+32.0 from saliency_guided" in sentence
+
+
 def test_what_decides(tmp_path):
     found = group(tmp_path, [(Cell("plain"), (90, 1, 1)), (TIME, (92, 3, 1))])
     assert deciding(found) == ["acc/test", GAIN, AREA]

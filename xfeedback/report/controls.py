@@ -45,7 +45,10 @@ def deciding(group: Group) -> list[str]:
 
 
 def _nearest(row: Row, controls: list[Row], metric: str) -> tuple[Row, Summary] | None:
-    """The control that ``row`` beats by least, and by how much; gains are positive whichever direction is better."""
+    """The control that ``row`` is shown to beat by least, and by how much: one without an interval by nothing at all.
+
+    Gains are positive whichever direction is better.
+    """
     sign = -1 if describe(metric).better == "lower" else 1
     ours = {seed: sign * value for seed, value in row.values.get(metric, {}).items()}
     found = []
@@ -53,7 +56,7 @@ def _nearest(row: Row, controls: list[Row], metric: str) -> tuple[Row, Summary] 
         theirs = {seed: sign * value for seed, value in control.values.get(metric, {}).items()}
         difference = paired_difference(ours, theirs)
         if difference is not None:
-            low = difference.mean if difference.interval is None else difference.interval.low
+            low = float("-inf") if difference.interval is None else difference.interval.low
             found.append((low, len(found), control, difference))
     if len(found) < len(controls):
         return None
