@@ -5,7 +5,7 @@ import pytest
 from tests.test_experiments import EXPERIMENTS, specs, swept
 
 LAP = sorted(path.stem for path in (EXPERIMENTS / "lap").glob("*.yaml"))
-CELLS = {"synthetic": 4, "tiles": 6, "bccd": 3, "imagenette": 7, "imagenet": 3, "cifar": 5}
+CELLS = {"synthetic": 1, "markers": 4, "tiles": 6, "bccd": 3, "imagenette": 7, "imagenet": 3, "cifar": 5}
 
 
 @pytest.mark.parametrize("name", LAP)
@@ -18,10 +18,14 @@ def test_header_and_cells(name):
     assert f"{CELLS[name] * len(swept(f'lap/{name}')['seed'])} runs" in head
 
 
-def test_the_synthetic_experiment_has_markers_that_mostly_tell_the_class():
-    clean, *marked = specs("lap/synthetic")
-    assert not clean.decoy.on
-    assert [cell.methods["lap"].loss.black for cell in (clean, *marked)] == [0, 0, 0.5, 0.5]  # type: ignore[attr-defined]
-    cell = marked[0]
-    assert (cell.decoy.on, cell.decoy.p, cell.decoy.code, cell.decoy.size) == (True, 0.95, "hue", 16)
-    assert cell.method == "lap"
+def test_the_synthetic_experiment_is_without_markers():
+    assert not specs("lap/synthetic")[0].decoy.on
+
+
+def test_the_markers_mostly_tell_the_class():
+    cells = specs("lap/markers")
+    losses = [cell.methods["lap"].loss for cell in cells]  # type: ignore[attr-defined]
+    assert [(loss.black, loss.black_margin) for loss in losses] == [(0, 0), (2, 10), (2, 10), (2, 0)]
+    assert [cell.dataset.annotation.control for cell in cells] == ["none", "none", "shuffled", "none"]
+    for cell in cells:
+        assert (cell.decoy.on, cell.decoy.p, cell.decoy.code, cell.decoy.size) == (True, 0.95, "hue", 16)
