@@ -209,3 +209,12 @@ def test_signed_levels_and_colours_are_refused(tmp_path):
     for name in ("a", "b"):
         with pytest.raises(UserError, match=rf"{name}.dcm is no single grey picture"):
             dicom.picture(tmp_path / f"{name}.dcm")
+
+
+def test_a_damaged_file_is_one_error_and_no_warning(tmp_path, recwarn):
+    file = tmp_path / "a.dcm"
+    write_dicom(file, np.full((64, 64), 8, dtype=np.uint8), jpeg=True)
+    file.write_bytes(file.read_bytes()[:-300])
+    with pytest.raises(UserError, match=r"cannot read the image .*a.dcm"):
+        dicom.picture(file)
+    assert not recwarn.list

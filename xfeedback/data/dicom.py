@@ -1,5 +1,6 @@
 """DICOM files of single grey pictures, such as radiographs; read by pydicom, an optional dependency."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,14 +35,16 @@ def picture(path: Path) -> "Image.Image":
 
 
 def _read(path: Path) -> tuple[np.ndarray[Any, Any], Any]:
-    """The stored pixels and the file's elements."""
+    """The stored pixels and the file's elements, without pydicom's warnings: what matters of them is an error."""
     try:
         import pydicom
     except ImportError as error:
         raise UserError(f"{path} is a DICOM file, and reading it needs pydicom: pip install pydicom") from error
     try:
-        header = pydicom.dcmread(path)
-        return header.pixel_array, header
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            header = pydicom.dcmread(path)
+            return header.pixel_array, header
     except Exception as error:  # decoders raise whatever the libraries behind them do
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"cannot read the image {path}: {reason}.") from error
