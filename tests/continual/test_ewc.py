@@ -142,10 +142,11 @@ def test_draws_are_with_replacement_and_keyed_by_the_phase():
     assert not torch.equal(found[0], found[2])
 
 
-def test_nothing_right_means_no_spring():
+@pytest.mark.parametrize("estimator", ["empirical", "batched"])
+def test_nothing_right_means_no_spring(estimator):
     net = network()
     wrong = [Batch(x=b.x, y=(net(b.x).argmax(1) + 1) % 3, index=b.index) for b in batches()]
-    feedback = ewc(pool="correct", n=10)
+    feedback = ewc(pool="correct", n=10, fisher=estimator)
     feedback.phase_end(net, Phase(name="0", train=(), val={}, count=2, ordered=wrong))
     moved(net)
     assert penalty(feedback, net)["penalty"] == 0

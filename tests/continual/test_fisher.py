@@ -38,13 +38,24 @@ class Twice(nn.Module):
         return self.head(self.same(torch.relu(self.same(found[:, -1]))))
 
 
+class Folded(nn.Module):
+    """Dense layers on every step of a series with the steps as rows, and a non-linearity that works in place."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.head = nn.Linear(3, 2), nn.Sequential(nn.Linear(10, 5), nn.ReLU(inplace=True), nn.Linear(5, 4))
+
+    def forward(self, x):
+        return self.head(torch.relu_(self.steps(x.reshape(-1, 3))).reshape(len(x), -1))
+
+
 def batch(shape, n=9, classes=4):
     numbers = torch.Generator().manual_seed(3)
     x = torch.randn(n, *shape, dtype=torch.float64, generator=numbers)
     return Batch(x=x, y=torch.randint(classes, (n,), generator=numbers), index=torch.arange(n))
 
 
-CASES = {"small": (Small, (1, 6, 6)), "twice": (Twice, (5, 3))}
+CASES = {"small": (Small, (1, 6, 6)), "twice": (Twice, (5, 3)), "folded": (Folded, (5, 3))}
 
 
 @pytest.fixture(params=CASES)

@@ -120,6 +120,8 @@ def drawn(batches: Iterable[Batch], draws: Tensor, size: int) -> Iterator[Batch]
 def mixed(batches: Iterable[Batch], numbers: Generator, size: int) -> Iterator[Batch]:
     """Yield the same samples in a drawn order, in batches of ``size``; the last may be smaller."""
     parts = list(batches)
+    if not parts:
+        return
     x, y, index = (torch.cat([getattr(part, name) for part in parts]) for name in ("x", "y", "index"))
     for rows in torch.randperm(len(y), generator=numbers).to(y.device).split(size):
         yield Batch(x=x[rows], y=y[rows], index=index[rows])

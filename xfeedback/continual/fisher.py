@@ -21,6 +21,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.func import functional_call, grad, vmap
 
 from xfeedback.types import Batch
@@ -101,9 +102,9 @@ def square_gradients(
 ) -> Squares:
     """Return sum_b w_b (d s_b / d theta)^2 by name of the trained parameters.
 
-    Dense layers that are used once on ``(B, features)`` by the exact product of factors: the gradient of sample b is
-    delta_b a_b^T, so the sum is (w delta^2)^T (a^2) and no sample's matrix is formed. All others by per-sample
-    gradients, vectorised where PyTorch can.
+    Dense layers that are used once, on one row of each sample, by the exact product of factors: the gradient of
+    sample b is delta_b a_b^T, so the sum is (w delta^2)^T (a^2) and no sample's matrix is formed. All others by
+    per-sample gradients, vectorised where PyTorch can.
 
     Args:
         network: in evaluation mode.
@@ -115,7 +116,7 @@ def square_gradients(
     w = torch.ones(len(x), device=x.device) if weights is None else weights
     with _dense_inputs(network) as seen:
         total = score(network(x), classes).sum()
-    dense = {name: calls[0] for name, calls in seen.items() if len(calls) == 1 and calls[0][0].ndim == 2}
+    dense = {name: calls[0] for name, calls in seen.items() if [a.shape[:-1] for a, _ in calls] == [x.shape[:1]]}
     outputs = [output for _, output in dense.values()]
     deltas = torch.autograd.grad(total, outputs, allow_unused=True) if outputs else ()
     found: Squares = {}
@@ -137,16 +138,19 @@ def _factorised(layer: nn.Module, name: str, a: Tensor, delta: Tensor | None, w:
 
 
 @contextmanager
-def _dense_inputs(network: nn.Module) -> Generator[dict[str, list[tuple[Tensor, Tensor]]]]:
-    """Collect (input, output) of every call of the dense layers whose weights are trained and nobody else's."""
+def _dense_inputs(network: nn.Module) -> Generator[dict[str, list[tuple[Tensor, GradientEdge]]]]:
+    """Collect every call of the dense layers whose weights are trained and nobody else's.
+
+    Of each the input, and where in the graph the output stands: a next layer that works in place changes the tensor.
+    """
     users: dict[int, int] = {}
     for _, p in network.named_parameters(remove_duplicate=False):
         users[id(p)] = users.get(id(p), 0) + 1
-    seen: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    seen: dict[str, list[tuple[Tensor, GradientEdge]]] = {}
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
         def hook(_module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            seen.setdefault(name, []).append((inputs[0], output))
+            seen.setdefault(name, []).append((inputs[0], get_gradient_edge(output)))
 
         return hook
 
