@@ -219,6 +219,23 @@ def test_decoded_once_then_cached_until_a_file_changes(root, capsys):
     assert "decoding" in capsys.readouterr().err
 
 
+def test_links_to_folders_are_the_folders(root, tmp_path):
+    plain = reading(with_masks(root))
+    linked = tmp_path / "linked"
+    (linked / "masks").mkdir(parents=True)
+    (linked / "images").symlink_to(root / "images")
+    for name in ("cat", "dog"):
+        (linked / "masks" / name).symlink_to(root / "masks" / name)
+    (linked / "again").symlink_to(linked)
+    assert reading(linked).fingerprint == plain.fingerprint
+    for path in root.rglob("*.png"):
+        path.unlink()
+    for name in ("cat", "dog"):
+        for i in range(10):
+            write(root / "images" / name / f"{i}.png", np.full(SIZE, level(name, i) // 2))
+    assert reading(linked).fingerprint != plain.fingerprint, "what is behind a link has changed"
+
+
 @pytest.mark.parametrize("shape", [(24, 32), (9, 300), (300, 9), (5, 4), (16, 16)])
 def test_a_thin_object_survives_any_size(shape):
     rng = np.random.default_rng(0)

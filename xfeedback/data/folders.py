@@ -23,6 +23,25 @@ def read_bytes(path: Path) -> bytes:
         raise UserError(f"cannot read {path}: {error.strerror}. Restore the file, or remove its folder.") from error
 
 
+def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
+    """Return the files of a folder and of the folders in it, sorted; links to files and folders count as what they are.
+
+    Args:
+        folder: where to look.
+        above: folders that this one lies in; a link back to one of them is left out.
+    """
+    real = folder.resolve()
+    if real in above:
+        return []
+    found: list[Path] = []
+    for entry in sorted(folder.iterdir()):
+        if entry.is_dir():
+            found += files_below(entry, above | {real})
+        elif entry.is_file():
+            found.append(entry)
+    return found
+
+
 def damaged(path: Path, reason: object) -> UserError:
     """Build the error for a file whose content is not what it should be."""
     return UserError(f"{path} is damaged: {reason}. Remove {path.parent} and download it anew, or restore the file.")

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from xfeedback.data import cache, coco, images, lists, regions
+from xfeedback.data import cache, coco, folders, images, lists, regions
 from xfeedback.data.options import Places
 from xfeedback.data.source import Source
 from xfeedback.dtypes import Ints
@@ -68,7 +68,7 @@ def read(config: Config, places: Places) -> Source:
     """
     folder, names, items = listed(config)
     rows, left_out = splits(config, names, items)
-    files = [path for path in folder.rglob("*") if path.is_file() and path.parent != folder / lists.FOLDER]
+    files = [path for path in folders.files_below(folder) if path.parent != folder / lists.FOLDER]
     store = places.cache / f"image_folder-{cache.key(files, config.size, config.box_labels)}.pt"
     everything, digest = images.decoded(items, config.size, store, str(folder))
     return images.source(
@@ -160,8 +160,8 @@ def _of_files(folder: Path, kind: str, suffix: str, pictures: Mapping[str, Path]
     found: dict[str, Path] = {}
     classes = {key.split("/")[0] for key in pictures}
     place = folder / kind
-    for path in sorted(place.rglob("*")) if place.is_dir() else ():
-        if path.is_dir() or path.name.startswith("."):
+    for path in folders.files_below(place) if place.is_dir() else ():
+        if path.name.startswith("."):
             continue
         name = path.parent.relative_to(place).as_posix()
         if name not in classes:
