@@ -1,5 +1,7 @@
 """What can be wrong with a folder of images."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -57,6 +59,8 @@ def test_a_box_outside_its_image_is_refused_and_one_over_the_edge_cut_off(root):
     [
         ("file,x0,y0,x1,y1\ncat/00.png,1,1,2,2\n", ("cat/00.png", "Did you mean 'cat/0.png'")),
         ("name,x0\ncat/0.png,1\n", ("columns file, x0, y0, x1, y1",)),
+        ("file,x0,y0,x1,y1\ncat/0.png,nan,1,2,2\n", ("boxes.csv, cat/0.png: the box nan, 1, 2, 2", "is no number")),
+        ("file,x0,y0,x1,y1\ncat/0.png,1,1,inf,2\n", ("boxes.csv, cat/0.png: the box 1, 1, inf, 2", "is no number")),
     ],
 )
 def test_tables_that_do_not_fit(root, table, words):
@@ -72,6 +76,27 @@ def test_coco_files_that_do_not_fit(root):
     Image.new("RGB", (9, 9)).save(root / "images" / "cat" / "x.png")
     write_coco(root, [("x.png", 1, [0, 0, 2, 2])])
     refused(root, "boxes.json, x.png is for an image of 32x24, and its image is 9x9")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {},
+        {"bbox": [1, 2, 3]},
+        {"bbox": None},
+        {"bbox": [1, 2, "a", 4]},
+        {"segmentation": [1, 2, 3, 4, 5, 6]},
+        {"segmentation": [[1, 2, 3, 4, 5, 6, 7]]},
+        {"segmentation": {"size": SIZE}},
+        {"segmentation": {"size": SIZE, "counts": [SIZE[0] * SIZE[1] + 9, -9]}},
+    ],
+)
+def test_malformed_entries_of_coco_are_named(root, entry):
+    write_coco(root, [("cat/0.png", 1, [1, 2, 3, 4])])
+    content = json.loads((root / "boxes.json").read_text())
+    content["annotations"] = [{"image_id": 0, "category_id": 1, **entry}]
+    (root / "boxes.json").write_text(json.dumps(content))
+    refused(root, "boxes.json, cat/0.png: an annotation is not in COCO's format: ")
 
 
 def test_two_forms_of_right_evidence_are_refused(root):
@@ -112,3 +137,32 @@ def test_images_that_cannot_be_used(root):
 def test_splits_that_cannot_be_used(root, lists, words):
     splits(root, **lists)
     refused(root, *words)
+
+
+def test_lists_and_tables_as_spreadsheets_write_them(root):
+    splits(root, train=["cat/0", "dog/0"], test=["cat/1"])
+    for path, text in ((root / "splits" / "train.txt", "cat/0\r\ndog/0\r\n"), (root / "boxes.csv", TABLE)):
+        path.write_text(text, encoding="utf-8-sig")
+    assert reading(root).train.annotated.tolist() == [True, False]
+    (root / "splits" / "train.txt").write_text("cat/0", encoding="utf-16")
+    refused(root, "train.txt is no utf-8 text", "Save it as UTF-8")
+
+
+TABLE = "file,x0,y0,x1,y1\r\ncat/0.png,1,1,5,5\r\n"
+
+
+def test_too_few_images_to_split(tmp_path):
+    for name in ("cat", "dog"):
+        write(tmp_path / "two" / "images" / name / "0.png", np.zeros(SIZE))
+    refused(tmp_path / "two", "2 samples are too few to set 20 % of them aside twice")
+
+
+@pytest.mark.parametrize("values", [np.full(SIZE, 0.5, np.float32), np.full(SIZE, 70_000, np.int32)])
+def test_levels_whose_white_is_not_known_are_refused(root, values):
+    Image.fromarray(values).save(root / "images" / "cat" / "x.tif")
+    refused(root, "cat/x.tif has", "which of them is white can't be told", "8 or 16 bit")
+
+
+def test_an_image_too_large_to_decode_is_refused(root, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    refused(root, "cannot read the image", "exceeds limit")

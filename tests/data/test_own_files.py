@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from tests.data.sounds import write
@@ -73,6 +74,12 @@ def test_a_folder_of_clips_that_can_not_be_used(load, tmp_path):
     refused(load, "yes has no .wav file", "audio_folder", root=str(root))
     write(root / "yes" / "a.wav").tofile(root / "yes" / "b.wav")
     refused(load, "b.wav is damaged", "audio_folder", root=str(root))
+    soundfile.write(root / "yes" / "b.wav", np.array([0.0, np.nan]), 16_000, subtype="FLOAT")
+    refused(load, "b.wav is damaged: a sample is no number", "audio_folder", root=str(root))
+    (root / "yes" / "b.wav").unlink()
+    (root / "yes" / "b.wav").symlink_to(tmp_path / "gone.wav")
+    says = f"dataset=audio_folder: cannot read {root}/yes/b.wav: No such file or directory."
+    refused(load, says, "audio_folder", root=str(root))
 
 
 SERIES = np.random.default_rng(0).normal(size=(10, 6, 2)).round(3)
@@ -244,7 +251,20 @@ def test_files_that_are_no_arrays(load, tmp_path, capsys):
     refused(load, "cannot read", "image_arrays", file=str(tmp_path / "o.pt"))
     (tmp_path / "c.npz").write_bytes(b"PK no archive")
     refused(load, "cannot read", "image_arrays", file=str(tmp_path / "c.npz"))
+    torch.save({"x": torch.zeros(30, 4, 4, dtype=torch.bfloat16), "y": torch.tensor(Y)}, tmp_path / "b.pt")
+    refused(load, "Got unsupported ScalarType BFloat16", "image_arrays", file=str(tmp_path / "b.pt"))
+    torch.save({"x": [[1], [1, 2]], "y": torch.tensor(Y)}, tmp_path / "r.pt")
+    refused(load, "'x' is no array: its rows differ in length", "image_arrays", file=str(tmp_path / "r.pt"))
     assert "never" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("place", range(0, 700, 35))
+def test_a_damaged_archive_is_refused_wherever_the_damage_is(load, tmp_path, place):
+    np.savez_compressed(tmp_path / "a.npz", x=X, y=Y)
+    content = bytearray((tmp_path / "a.npz").read_bytes())
+    content[place : place + 30] = bytes(byte ^ 0x5A for byte in content[place : place + 30])
+    (tmp_path / "a.npz").write_bytes(content)
+    refused(load, "a.npz: ", "image_arrays", file=str(tmp_path / "a.npz"))
 
 
 def test_series_with_masks_as_arrays(load, tmp_path):

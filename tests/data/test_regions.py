@@ -111,7 +111,12 @@ def test_voc_counts_from_one_and_includes_the_last_pixel(tmp_path):
     refused(regions.read_voc(path), 8, 6, "a.xml is for an image of 8x6", "6x8")
 
 
-@pytest.mark.parametrize("content", ["<annotation>", "", "<a><object><bndbox><xmin>x</xmin></bndbox></object></a>"])
+UNKNOWN = '<?xml version="1.0" encoding="nonsense"?><annotation/>'
+
+
+@pytest.mark.parametrize(
+    "content", [UNKNOWN, "<annotation>", "", "<a><object><bndbox><xmin>x</xmin></bndbox></object></a>"]
+)
 def test_no_voc(tmp_path, content):
     (tmp_path / "a.xml").write_text(content)
     with pytest.raises(UserError, match=r"a\.xml is no Pascal VOC"):

@@ -54,6 +54,9 @@ def test_decoy_yaml(name):
     ("values", "message"),
     [
         ({"limit_train": 0}, "dataset.limit_train=0 must be a positive integer"),
+        ({"label": "a/b"}, "dataset.label=a/b must be a name of at most 100 characters without a slash"),
+        ({"label": " "}, "dataset.label=  must be a name"),
+        ({"label": 101 * "a"}, "must be a name of at most 100 characters"),
         ({"gian": 1.0}, "unknown option 'dataset.gian'. Did you mean 'gain'?"),
         ({"gain": 2.0}, "dataset.gain=2.0 must be above 0"),
         ({"annotation": {"object_mask": "centre"}}, "dataset.annotation.object_mask=centre must be one of"),

@@ -48,6 +48,11 @@ def test_quoted_fields_of_csv_may_hold_commas_and_line_breaks(load, tmp_path):
     assert words(load("text_file", train=path, val=path, test=path)) == ["one", ",", '"', "two", '"', "three"]
 
 
+def test_long_fields_of_csv_are_read(load, tmp_path):
+    path = write(tmp_path / "a.csv", "label,text", f"yes,{'long ' * 30_000}", "no,four")
+    assert words(load("text_file", train=path, val=path, test=path))[:2] == ["long", "long"]
+
+
 def test_no_rationale_column_is_no_annotation(load, tmp_path):
     path = write(tmp_path / "a.tsv", "text\tlabel", "one\t0", "two\t1")
     task = load("text_file", train=path, val=path, test=path)
@@ -93,6 +98,8 @@ def test_a_label_that_training_never_saw_is_refused(load, tmp_path):
         ("a.tsv", [HEADER, "one two\t1\t[[0"], "line 2: the rationale is no list"),
         ("a.tsv", ["text\tlabel", "one\t1", "two\t1"], r"the training texts have 1 label\(s\)"),
         ("a.jsonl", ["[1]"], r"line 1 must be a JSON object, not \[1\]"),
+        ("a.jsonl", [r'{"text": "\ud83d gone", "label": 1}'], "line 1 holds half of a character"),
+        ("a.jsonl", ["[" * 100_000], "line 1 is no JSON: maximum recursion depth"),
         ("a.jsonl", ['{"text": 3, "label": 1}'], "line 1: the text must be text"),
         ("a.txt", ["one"], "a.txt must be a .tsv, .csv or .jsonl file"),
     ],

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from xfeedback.errors import unknown
+from xfeedback.errors import UserError, unknown
 
 if TYPE_CHECKING:
     from xfeedback.data.decoy import DecoyConfig
@@ -75,9 +75,13 @@ def read(dataset: "DatasetConfig", places: "Places") -> "Source":
     """Read a data set as it is, without decoys and annotations of training.
 
     Raises:
-        UserError: files are missing or damaged.
+        UserError: files are missing or damaged, or may not be read.
     """
-    return _module(dataset.name).read(dataset, places)
+    try:
+        return _module(dataset.name).read(dataset, places)
+    except OSError as error:
+        what = error.filename or "its files"
+        raise UserError(f"dataset={dataset.name}: cannot read {what}: {error.strerror or error}.") from error
 
 
 def _module(name: str) -> ModuleType:

@@ -1,6 +1,5 @@
 """Where the right evidence lies: turns the annotation options into masks."""
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def read_masks(path: Path, source: Source) -> dict[str, Bools]:
     try:
         with np.load(path, allow_pickle=False) as file:
             masks = {name: file[name] for name in ("train", "test")}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except Exception as error:
         raise UserError(
             f"cannot read the masks of dataset.annotation.file={path}: {error}. It must be an .npz file with the "
             "arrays 'train' and 'test' of shape (images, height, width), (series, time, features) or (texts, tokens)."

@@ -1,10 +1,8 @@
 """Files of arrays by name, ``.npz`` or ``.pt``, as the splits of a data set; nothing in them is ever run."""
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, ClassVar
 
 import numpy as np
@@ -123,7 +121,7 @@ def _opened(path: Path, numpy: Callable[[Path], Any]) -> Any:
         raise UserError(f"cannot read {path}: there is no such file")
     try:
         return numpy(path) if path.suffix.lower() == ".npz" else _torch(path)
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, UnpicklingError) as error:
+    except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise UserError(
             f"cannot read {path}: {reason or type(error).__name__}. It must hold plain arrays by name: {FORM}."
@@ -150,7 +148,10 @@ def _torch(path: Path) -> Any:
 
 
 def _plain(path: Path, name: str, value: Any) -> Array:
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise UserError(f"{path}: '{name}' is no array: its rows differ in length") from error
     if array.dtype.kind not in "biufU":
         raise UserError(f"{path}: '{name}' is {array.dtype}; expected numbers, or texts for labels")
     return array

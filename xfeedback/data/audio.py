@@ -119,6 +119,8 @@ def read_wav(path: Path, rate: int, stereo: Literal["mean", "refuse"] = "mean") 
         raise folders.damaged(path, "it can't be read as audio") from error
     if not len(samples):
         raise folders.damaged(path, "it has no samples")
+    if not np.isfinite(samples).all():
+        raise folders.damaged(path, "a sample is no number")
     if samples.shape[1] > 1 and stereo == "refuse":
         raise UserError(f"{path} has {samples.shape[1]} channels; dataset.stereo=mean takes their mean")
     mono = samples.mean(axis=1)

@@ -1,7 +1,8 @@
 """COCO's annotation files: outlines, run lengths and boxes of objects (Lin et al. 2014)."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,19 +88,32 @@ def region(entry: Mapping[str, Any], where: str, stated: tuple[int, int] | None 
         entry: an annotation of the file.
         where: the file and picture, for messages.
         stated: (height, width) of the picture according to the file.
+
+    Raises:
+        UserError: the annotation is malformed; of outlines and run lengths it is said when they are filled.
     """
     outline = entry.get("segmentation")
     if not outline:
-        left, top, width, height = (float(value) for value in entry["bbox"])
+        with _well_formed(where):
+            left, top, width, height = (float(value) for value in entry["bbox"])
         return boxes([(left, top, left + width, top + height)], where, stated)
 
     def filled(height: int, width: int) -> Bools:
         check_size(where, stated, height, width)
-        if isinstance(outline, Mapping):
-            return run_lengths(outline, where, (height, width))
-        return polygons(outline, (height, width))
+        with _well_formed(where):
+            if isinstance(outline, Mapping):
+                return run_lengths(outline, where, (height, width))
+            return polygons(outline, (height, width))
 
     return filled
+
+
+@contextmanager
+def _well_formed(where: str) -> Generator[None]:
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{where}: an annotation is not in COCO's format: {error!r}.") from error
 
 
 def polygons(outlines: Sequence[Sequence[float]], size: tuple[int, int]) -> Bools:

@@ -32,7 +32,7 @@ def read_image(content: Path | BytesIO) -> tv_tensors.Image:
     try:
         with Image.open(content) as picture:
             return tv_tensors.Image(v2.functional.pil_to_tensor(picture.convert("RGB")))
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise BrokenError(str(error)) from error
 
 
@@ -52,7 +52,7 @@ def read_boxes(path: Path, height: int, width: int) -> tv_tensors.BoundingBoxes:
             [float(box.findtext(edge, "")) for edge in ("xmin", "ymin", "xmax", "ymax")] for box in root.iter("bndbox")
         ]
         scale = torch.tensor([width / wide, height / tall] * 2)
-    except (OSError, ET.ParseError, ValueError, ZeroDivisionError) as error:
+    except (OSError, ET.ParseError, ValueError, LookupError, ZeroDivisionError) as error:
         raise UserError(f"{path} is no Pascal VOC annotation with a size and boxes: {error}.") from error
     edges = (torch.tensor(found).reshape(-1, 4) - torch.tensor([1.0, 1.0, 0.0, 0.0])) * scale
     return tv_tensors.BoundingBoxes(edges, format="XYXY", canvas_size=(height, width))  # type: ignore[call-overload]

@@ -126,11 +126,23 @@ def picture_of(path: Path) -> "Image.Image":
         return dicom.picture(path)
     try:
         with Image.open(path) as picture:
-            if picture.mode.startswith("I"):
-                return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            if picture.mode.startswith(("I", "F")):
+                return _of_sixteen_bit(np.asarray(picture), path)
             return picture.convert("L" if picture.mode in ("1", "L", "LA") else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise UserError(f"cannot read the image {path}: {error}.") from error
+
+
+def _of_sixteen_bit(levels: Array, path: Path) -> "Image.Image":
+    """The upper 8 of 16 bits, in grey."""
+    from PIL import Image
+
+    if levels.dtype.kind == "f" or levels.min() < 0 or levels.max() >= 1 << 16:
+        raise UserError(
+            f"{path} has {levels.dtype} pixels from {levels.min():g} to {levels.max():g}: which of them is white can't "
+            "be told. Write the image with 8 or 16 bit."
+        )
+    return Image.fromarray((levels >> 8).astype(np.uint8))
 
 
 def resized(picture: "Image.Image", size: int, height: int | None = None) -> Bytes:
@@ -220,8 +232,17 @@ def channel_statistics(x: Bytes) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def drawn_splits(y: Ints, seed: int, share: float = 0.2) -> dict[str, Ints]:
-    """Return a stratified split, ``share`` to validate, as much to test, the rest to train: rows by name."""
+    """Return a stratified split, ``share`` to validate, as much to test, the rest to train: rows by name.
+
+    Raises:
+        UserError: there are so few that none would validate.
+    """
     n = round(share * len(y))
+    if n == 0:
+        raise UserError(
+            f"{len(y)} samples are too few to set {100 * share:.0f} % of them aside twice, to validate and to test. "
+            "Add some, or say yourself which ones train and which test."
+        )
     test = stratified(y, n, seed)
     rest = np.setdiff1d(np.arange(len(y)), test)
     val = rest[stratified(y[rest], n, seed)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from xfeedback.data import images
+from xfeedback.data import images, text_sets
 from xfeedback.dtypes import Ints
 from xfeedback.errors import UserError, suggest
 
@@ -62,10 +62,9 @@ def refuse_absent(labels: Sequence[int], names: Sequence[str], what: str) -> Non
 
 
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}. Splits need train.txt and test.txt.") from error
+    if not path.is_file():
+        raise UserError(f"cannot read {path}: there is no such file. Splits need train.txt and test.txt.")
+    return [line.strip() for line in text_sets.decoded(path).splitlines() if line.strip()]
 
 
 def _row(path: Path, line: str, row_of: Mapping[str, int], inside: str, endings: Sequence[str]) -> int:

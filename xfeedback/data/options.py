@@ -108,6 +108,8 @@ class DatasetConfig:
     annotation: AnnotationConfig = field(default_factory=AnnotationConfig)
 
     def __post_init__(self) -> None:
+        plain = self.label is None or (self.label.strip() and "/" not in self.label and len(self.label) <= 100)
+        require(bool(plain), "label", self.label, "a name of at most 100 characters without a slash")
         for option in ("samples_per_class", "limit_train", "limit_test"):
             value = getattr(self, option)
             require(value is None or value > 0, option, value, "a positive integer")

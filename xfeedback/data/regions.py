@@ -77,7 +77,7 @@ def read_levels(path: Path) -> Bytes:
                 raise UserError(f"{path} has {mask.mode} pixels: write the mask with 8 bit.")
             kept = mask if mask.mode in ("1", "L", "P") else mask.convert("L")
             return np.asarray(kept).astype(np.uint8)
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise UserError(f"cannot read the mask {path}: {error}.") from error
 
 
@@ -94,17 +94,20 @@ def boxes(found: Sequence[Box], where: str, stated: tuple[int, int] | None = Non
         check_size(where, stated, height, width)
         mask = np.zeros((height, width), dtype=bool)
         for box in found:
+            if not all(map(math.isfinite, box)):
+                raise UserError(f"{where}: the box {_edges(box)} has an edge that is no number.")
             left, top = max(0, math.floor(box[0])), max(0, math.floor(box[1]))
             right, bottom = min(width, math.ceil(box[2])), min(height, math.ceil(box[3]))
             if not (left < right and top < bottom):
-                edges = ", ".join(f"{edge:g}" for edge in box)
-                raise UserError(
-                    f"{where}: the box {edges} (left, top, right, bottom) has no pixel in its image, {width}x{height}."
-                )
+                raise UserError(f"{where}: the box {_edges(box)} has no pixel in its image, {width}x{height}.")
             mask[top:bottom, left:right] = True
         return mask
 
     return region
+
+
+def _edges(box: Box) -> str:
+    return f"{', '.join(f'{edge:g}' for edge in box)} (left, top, right, bottom)"
 
 
 def check_size(where: str, stated: tuple[int, int] | None, height: int, width: int) -> None:
@@ -150,7 +153,7 @@ def read_voc(path: Path, labels: Sequence[str] = ()) -> Region:
             for entry in root.iter("object")
             if not labels or entry.findtext("name", "").strip() in labels
         ]
-    except (OSError, ET.ParseError, ValueError) as error:
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:
         raise UserError(f"{path} is no Pascal VOC annotation: {error}.") from error
     return boxes([(a - 1, b - 1, c, d) for a, b, c, d in found], str(path), size if min(size) > 0 else None)
 
@@ -163,7 +166,7 @@ def read_csv(path: Path) -> dict[str, list[Box]]:
     """
     found: dict[str, list[Box]] = {}
     try:
-        with path.open(newline="") as table:
+        with path.open(newline="", encoding="utf-8-sig") as table:
             for row in csv.DictReader(table):
                 box = float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])
                 found.setdefault(row["file"], []).append(box)

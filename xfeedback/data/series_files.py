@@ -1,7 +1,5 @@
 """Files of series: CSV with a line a series or a line a step, UCR's ``.tsv`` and UEA's ``.ts``."""
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -65,10 +63,7 @@ def _csv(path: Path, *, labelled: bool) -> list[Series]:
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
-    reader = csv.reader(io.StringIO(text_sets.decoded(path), newline=""))
-    for fields in reader:
-        if any(field.strip() for field in fields):
-            yield f"{path}, line {reader.line_num}", fields
+    return ((where, fields) for where, fields in text_sets.csv_rows(path) if any(field.strip() for field in fields))
 
 
 def _row(fields: Sequence[str], at: Sequence[int], where: str) -> np.ndarray:

@@ -1,5 +1,7 @@
 """From texts as read to a data set: splits, vocabulary, ids; and what readers of text files share."""
 
+import csv
+import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -164,11 +166,34 @@ def json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for where, line in lines(path):
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise UserError(f"{where} is no JSON: {error}") from error
         if not isinstance(entry, dict):
             raise UserError(f"{where} must be a JSON object, not {line[:40]}")
+        if "\\ud" in line.lower() and not _encodes(json.dumps(entry, ensure_ascii=False)):
+            raise UserError(f"{where} holds half of a character, such as \\ud83d alone. Mend or remove the line.")
         yield where, entry
+
+
+def _encodes(text: str) -> bool:
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the rows of a CSV file that are not empty, each after where it ends; quoted fields may have several lines.
+
+    Raises:
+        UserError: the file can't be read.
+    """
+    text = decoded(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # 131,072 characters otherwise
+    reader = csv.reader(io.StringIO(text, newline=""))
+    for fields in reader:
+        if fields:
+            yield f"{path}, line {reader.line_num}", fields
 
 
 def listed(path: Path, read: Callable[[str, str], Text], encoding: str = "utf-8") -> list[Text]:

@@ -1,7 +1,5 @@
 """Anyone's texts: a TSV, CSV or JSONL file with a text and a label a line, rationales where there are some."""
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -94,7 +92,9 @@ def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return
     if kind not in (".tsv", ".csv"):
         raise UserError(f"{path} must be a .tsv, .csv or .jsonl file")
-    found = _table(path) if kind == ".csv" else ((at, line.split("\t")) for at, line in text_sets.lines(path))
+    found = (
+        text_sets.csv_rows(path) if kind == ".csv" else ((at, line.split("\t")) for at, line in text_sets.lines(path))
+    )
     header = next(found, None)
     if header is None:
         raise UserError(f"{path} is empty; it must begin with a header such as text<TAB>label")
@@ -103,14 +103,6 @@ def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if len(fields) != len(columns):
             raise UserError(f"{where} has {len(fields)} field(s), and the header {len(columns)} ({', '.join(columns)})")
         yield where, dict(zip(columns, fields, strict=True))
-
-
-def _table(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the rows of a CSV file; a quoted field may go over several lines."""
-    reader = csv.reader(io.StringIO(text_sets.decoded(path), newline=""))
-    for fields in reader:
-        if fields:
-            yield f"{path}, line {reader.line_num}", fields
 
 
 def text_of(config: Config, where: str, row: Mapping[str, Any]) -> Text:
