@@ -209,12 +209,20 @@ def test_ordinary_training_waits_then_refreshes(monkeypatch):
 
 def test_once_means_once():
     own = feedback(warmup_epochs=2, refresh_epochs=0)
-    own.phase_start(tiny.network(), phase())
-    due = []
+    network, due = tiny.network(), []
+    own.phase_start(network, phase())
     for epoch in range(2, 8):
-        due.append(own._due(epoch))
+        due.append(own._due(step(network, tiny.batch(), epoch)))
         own.weights = torch.ones(1)
     assert due == [True] + [False] * 5
+
+
+def test_a_run_resumed_inside_an_epoch_keeps_the_weights_of_its_first_step():
+    network, own = tiny.network(), feedback(warmup_epochs=1, refresh_epochs=2)
+    own.weights = torch.full((2000,), 7.0)
+    own.phase_resume(network, phase())
+    assert own.sample_weights(step(network, tiny.batch(), epoch=1, number=1)).eq(7).all()
+    assert not own.sample_weights(step(network, tiny.batch(), epoch=1, number=0)).eq(7).all()
 
 
 def test_weights_travel_in_checkpoints_and_earlier_states_have_none():

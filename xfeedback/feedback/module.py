@@ -111,6 +111,11 @@ class FeedbackModule(LightningModule):
         """Return those of some feedbacks that act in step ``number`` of an epoch: ``every_n_steps`` of each."""
         return [feedback for feedback in active if number % feedback.config.every_n_steps == 0]
 
+    def on_train_start(self) -> None:
+        """Tell every feedback in which epoch a training goes on that was stopped inside it: Lightning does not."""
+        if self.trainer.fit_loop.restarted_mid_epoch:
+            self.on_train_epoch_start()
+
     def on_train_epoch_start(self) -> None:
         """Tell every feedback that an epoch begins."""
         for feedback in self.feedbacks:

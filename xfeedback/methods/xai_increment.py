@@ -145,7 +145,7 @@ class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
         self.register_buffer("distances", None)
         self._samples: Iterable[Batch] | None = None
         self._known: dict[str, Tensor] | None = None
-        self._in_phases, self._measured = False, -1
+        self._in_phases = False
         self._use(seed=0)
 
     def _use(self, seed: int) -> None:
@@ -164,7 +164,7 @@ class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
         """Keep what a phase has of samples, and nothing else; weights are in the checkpoint."""
         del network
         self._use(phase.seed)
-        self._in_phases, self._measured = phase.count > 1, -1
+        self._in_phases = phase.count > 1
         self._samples = phase.added if self._in_phases else phase.ordered or phase.train
         if self._in_phases and phase.number and not phase.added:
             self.notes = (f"method={self.name} weighted nothing in phase {phase.name}: no samples were added to it",)
@@ -191,20 +191,17 @@ class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
             own = replace(step.batch, index=torch.arange(len(step.batch), device=step.losses.device))
             weights = self._weights(self._measure(step.network, [own]), len(own), where)
         else:
-            if not self._in_phases and self._due(step.epoch):
+            if not self._in_phases and self._due(step):
                 self._keep(self._measure(step.network, self._samples), where)
             weights = self._kept(step.batch.index)
         step.reports |= {f"{self.name}/{name}": value for name, value in self._figures().items()}
         step.reports[f"{self.name}/sample_weight"] = weights.mean()
         return (1 + self.strength(step.epoch) * (weights - 1)).to(step.losses.dtype)
 
-    def _due(self, epoch: int) -> bool:
-        """Whether weights are computed at the first step of this epoch of ordinary training."""
-        since, every = epoch - self.config.warmup_epochs, self.config.refresh_epochs
-        if self._measured == epoch or (self.weights is not None and (since % every if every else since)):
-            return False
-        self._measured = epoch
-        return True
+    def _due(self, step: Step) -> bool:
+        """Whether weights are computed at this step of ordinary training: the first of some epochs."""
+        since, every = step.epoch - self.config.warmup_epochs, self.config.refresh_epochs
+        return self.weights is None or (step.number == 0 and not (since % every if every else since))
 
     def _measure(self, network: nn.Module, batches: Iterable[Batch]) -> Mistakes:
         config = self.config
