@@ -101,6 +101,19 @@ def test_anchors_of_three_phases(anchors):
     torch.testing.assert_close(penalty(feedback, net)["penalty"], expected, rtol=1e-12, atol=0)
 
 
+def test_springs_stay_with_their_weights_while_some_are_frozen():
+    """LAP's frozen_epochs freeze weights at the start of a phase that the phase before has trained."""
+    net, feedback = network(), ewc()
+    feedback.phase_end(net, phase())
+    moved(net)
+    expected = penalty(feedback, net)["penalty"]
+    net[0].weight.requires_grad_(False)
+    found = penalty(feedback, net)["penalty"]
+    assert found == expected
+    (gradient,) = torch.autograd.grad(found, [net[2].bias])
+    torch.testing.assert_close(gradient, feedback.fisher_3 * (net[2].bias - feedback.anchor_3), rtol=1e-12, atol=0)
+
+
 def test_the_last_phase_needs_no_estimate():
     feedback = ewc()
     feedback.phase_end(network(), phase(2, count=3))

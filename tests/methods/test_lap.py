@@ -20,7 +20,7 @@ from xfeedback.losses import knowledge
 from xfeedback.methods.lap import KnowledgeOptions, LAPConfig, LAPFeedback, alphas
 from xfeedback.models.lap import sites
 from xfeedback.models.lap_options import PoolOptions
-from xfeedback.types import Batch
+from xfeedback.types import Batch, Phase
 
 NOTHING = {"clue": 0.0, "uniq": 0.0, "ratio": 0.0}
 
@@ -159,6 +159,48 @@ def test_phase_a_trains_scorers_and_sharpness_alone_then_everything():
     assert not any(torch.equal(watch.seen[2][n], v) for n, v in before.items() if n.endswith("weight"))
     assert not torch.equal(watch.seen[2]["features.1.running_mean"], before["features.1.running_mean"])
     assert any(not torch.equal(v, scorer[n]) for n, v in tiny.state(host.network.pool).items())  # type: ignore[arg-type]
+
+
+class SaveInside(Callback):
+    """Saves the state of training after the first step of an epoch, as a signal would."""
+
+    def __init__(self, path: Any) -> None:
+        self.path = path
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        if trainer.global_step == 1:
+            trainer.save_checkpoint(self.path)
+
+
+def test_phase_a_goes_on_after_a_stop_inside_an_epoch(tmp_path):
+    def made() -> FeedbackModule:
+        return tiny.module(lap({"clue": 0.5}, frozen_epochs=2), kind="noisy")
+
+    tiny.trained(made(), epochs=1, callbacks=[SaveInside(tmp_path / "inside.ckpt")])
+    watch, host = Watch(), made()
+    before = {n: v for n, v in tiny.state(host.network).items() if not n.startswith("pool.")}
+    tiny.trainer(1, callbacks=[watch]).fit(host, tiny.batches(), ckpt_path=tmp_path / "inside.ckpt")
+    tiny.assert_same_bits(watch.seen[0], before)
+
+
+def test_phase_a_leaves_to_be_trained_what_was_and_nothing_else():
+    """What a user has frozen stays so; between phases, which an optimiser is built for, nothing else is frozen."""
+    host = tiny.module(lap({"clue": 0.5}, frozen_epochs=2), kind="noisy")
+    (feedback,), network = list(host.feedbacks), host.network
+    network.features[0].weight.requires_grad_(requires_grad=False)  # type: ignore[index]
+    network.poolside = torch.nn.BatchNorm2d(2)
+    flags = {name: p.requires_grad for name, p in network.named_parameters()}
+    inside = {name for name in flags if name.startswith("pool.")}
+    feedback.epoch_start(network, 0)
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == inside
+    assert not network.poolside.training
+    feedback.epochs_end(network, Phase(name="0", train=(), val={}))
+    assert {name: p.requires_grad for name, p in network.named_parameters()} == flags
+    feedback.epoch_start(network, 1)
+    assert {name for name, p in network.named_parameters() if p.requires_grad} == inside
+    feedback.epoch_start(network, 2)
+    assert {name: p.requires_grad for name, p in network.named_parameters()} == flags
+    assert network.poolside.training
 
 
 def test_detached_scores_learn_from_knowledge_alone():

@@ -24,7 +24,7 @@ from xfeedback.types import Batch, Phase
 class EwcFeedback(Feedback[EwcConfig]):
     """Hold the network near its earlier phases' ends; acts from the second phase on.
 
-    Buffers from the first phase's end on: ``anchor_<k>`` and ``fisher_<k>`` of each trained parameter in order, and
+    Buffers from the first phase's end on: ``anchor_<k>`` and ``fisher_<k>`` of each parameter that was trained, and
     ``rest``, the constant of :func:`~xfeedback.losses.ewc.merged` springs.
     """
 
@@ -55,9 +55,10 @@ class EwcFeedback(Feedback[EwcConfig]):
             batches = mixed(batches, numbers, config.batch_size)
         found = fisher(network, batches, config.fisher, numbers=numbers)
         rest = torch.zeros((), dtype=torch.float64) if self.rest is None else self.rest
-        for k, (name, values) in enumerate(found.items()):
-            anchor = network.get_parameter(name).detach().clone()
-            rest = rest + self._set(k, anchor, values.to(anchor.dtype)).to(rest)
+        for k, (name, weights) in enumerate(network.named_parameters()):
+            if name in found:
+                anchor = weights.detach().clone()
+                rest = rest + self._set(k, anchor, found[name].to(anchor.dtype)).to(rest)
         self.rest = rest
 
     def _draws(self, network: nn.Module, phase: Phase, numbers: Generator) -> Tensor:
@@ -89,10 +90,10 @@ class EwcFeedback(Feedback[EwcConfig]):
         """Return ``{"penalty": lambda/2 sum F (theta - theta*)^2}``; nothing in the first phase."""
         if self.rest is None:
             return {}
-        trained = [p for p in step.network.parameters() if p.requires_grad]
-        springs = [[getattr(self, f"{part}_{k}") for k in range(len(trained))] for part in ("anchor", "fisher")]
+        held = {k: p for k, p in enumerate(step.network.parameters()) if hasattr(self, f"anchor_{k}")}
+        springs = [[getattr(self, f"{part}_{k}") for k in held] for part in ("anchor", "fisher")]
         factor = self.strength(step.epoch) * (0.5 if self.config.half else 1.0)
-        return {"penalty": factor * (ewc_penalty(trained, *springs) + self.rest.to(step.losses.dtype))}
+        return {"penalty": factor * (ewc_penalty([*held.values()], *springs) + self.rest.to(step.losses.dtype))}
 
 
 @torch.no_grad()

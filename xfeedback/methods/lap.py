@@ -17,13 +17,12 @@ from xfeedback.config import require
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
 from xfeedback.feedback.regions import right_region, wrong_region
 from xfeedback.losses import knowledge as losses
-from xfeedback.models.lap import LAP, sites
+from xfeedback.models.lap import sites
 from xfeedback.models.lap_options import PoolOptions
 from xfeedback.models.recalibrate import recalibrate
 from xfeedback.models.rows import Row, RowOptions
-from xfeedback.models.running import mode
+from xfeedback.models.running import hold, mode, trained_outside
 from xfeedback.models.surgery import Preset, add_attention_branch, extend, in_shortcut
-from xfeedback.models.torch_bases import BatchNorm
 from xfeedback.precision import widened
 from xfeedback.types import Phase
 
@@ -155,7 +154,7 @@ class LAPFeedback(Feedback[LAPConfig]):
         self.teacher: nn.Module | None = None
         self._late: tuple[str, ...] = ()
         self._main: tuple[str, ...] = ()
-        self._frozen = False
+        self._held: tuple[str, ...] = ()
         if self.config.variant == "paper":
             self.stamps = ("exactness: third_party_unverified",)
 
@@ -203,16 +202,15 @@ class LAPFeedback(Feedback[LAPConfig]):
     def epoch_start(self, network: nn.Module, epoch: int) -> None:
         """Freeze everything but scorers and sharpness, BatchNorm's statistics included, for ``frozen_epochs``."""
         frozen = epoch < self.config.frozen_epochs
-        if frozen == self._frozen:
-            return
-        self._frozen = frozen
-        inside = [name for name, module in network.named_modules() if isinstance(module, LAP)]
-        for name, parameter in network.named_parameters():
-            if not name.startswith(tuple(f"{site}." for site in inside)):
-                parameter.requires_grad = not frozen
-        for name, module in network.named_modules():
-            if isinstance(module, BatchNorm) and not name.startswith(tuple(inside)):
-                module.train(mode=not frozen)
+        if frozen and not self._held:
+            self._held = trained_outside(network, sites(network))
+        hold(network, self._held, still=frozen)
+        self._held = self._held if frozen else ()
+
+    def epochs_end(self, network: nn.Module, phase: Phase) -> None:
+        """Let everything be trained: what looks at the network between phases must not find it frozen."""
+        del phase
+        hold(network, self._held, still=False)
 
     def phase_end(self, network: nn.Module, phase: Phase) -> None:
         """Take BatchNorm's statistics of the selected weights, over the phase's first epoch."""

@@ -1,6 +1,6 @@
 """Ways to run a network that leave it as it was: with layers tapped, in evaluation mode, with statistics at rest."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from xfeedback.models.layers import get_layer
-from xfeedback.models.torch_bases import NormBase
+from xfeedback.models.torch_bases import BatchNorm, NormBase
 
 
 @contextmanager
@@ -54,6 +54,24 @@ def resting_statistics(network: nn.Module) -> Generator[None]:
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.track_running_stats, layer.momentum = True, momentum
+
+
+def trained_outside(network: nn.Module, modules: Collection[str]) -> tuple[str, ...]:
+    """Return the names of all parameters and BatchNorm layers in training that lie in none of the named modules."""
+    inside = tuple(f"{name}." for name in modules)
+    found = [name for name, p in network.named_parameters() if p.requires_grad]
+    found += [name for name, layer in network.named_modules() if isinstance(layer, BatchNorm) and layer.training]
+    return tuple(name for name in found if not name.startswith(inside))
+
+
+def hold(network: nn.Module, names: Collection[str], *, still: bool) -> None:
+    """Keep parameters and BatchNorm layers as they are, or let them be trained again; ``names`` is of both."""
+    for name, parameter in network.named_parameters():
+        if name in names:
+            parameter.requires_grad = not still
+    for name, layer in network.named_modules():
+        if name in names:
+            layer.train(not still)
 
 
 @contextmanager
