@@ -154,9 +154,21 @@ def test_steps_that_are_not_challenged_are_plain():
             _, terms = run(host, wide(2), number)
             plain += list(terms) == ["ce"]
         assert plain == 10 if "prob" not in options else 4 <= plain <= 16
+    sparse = [list(run(host_of(loss="alternate", every_n_steps=3), wide(2), number)[1]) for number in range(9)]
+    assert [number for number, terms in enumerate(sparse) if "challenger/ce" in terms] == [3]
     _, terms = run(host_of(loss="alternate"), wide(2), 1)
     assert float(terms["ce"]) == 0
     _, terms = run(host_of(loss="challenged_only"))
     assert float(terms["ce"]) == 0
     _, terms = run(host_of(loss="kl", lambda_kl=2.0))
     assert list(terms) == ["ce", "challenger/kl"]
+
+
+@pytest.mark.parametrize("transform", ["attenuate", "top_k_zero", "swap"])
+def test_single_samples_are_spared_whatever_the_transform(transform):
+    host = host_of(transform=transform, prob=0.5, prob_per="sample", strength="fixed", share=0.5)
+    step, _ = run(host)
+    view, chosen = feedback_of(host).view(step), feedback_of(host).chosen(step)
+    assert view is not None
+    assert 0 < int(chosen.sum()) < len(chosen)
+    assert torch.equal((view.x != step.x).flatten(1).any(1), chosen)

@@ -111,6 +111,10 @@ class Feedback(nn.Module, Generic[Options_co]):
         ramp = self.config.ramp_epochs
         return self.full_strength * (min(1.0, (after + 1) / (ramp + 1)) if ramp else 1.0)
 
+    def turn(self, step: Step) -> int:
+        """Return which of an epoch's steps this is (from 0) of those in which the feedback acts: ``every_n_steps``."""
+        return step.number // self.config.every_n_steps
+
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
         """Return the network to train, changed or not, and look up what the feedback needs of it.
 

@@ -124,10 +124,10 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
     def report_ratio(self, step: Step, term: Tensor) -> None:
         """Report ``grad_ratio``: how strongly ``term`` pulls at the explained map, relative to the cross-entropy.
 
-        The ratio of the gradients' norms at the second step of an epoch and every 100 steps after it; the loss and its
-        graph stay as they are, and nothing waits for the device. ``term`` is a scalar.
+        The ratio of the gradients' norms at the second step of an epoch in which the feedback acts, and every 100 such
+        steps after it; the loss and its graph stay as they are, and nothing waits for the device. ``term`` is a scalar.
         """
-        if step.number % RATIO_EVERY != 1:
+        if self.turn(step) % RATIO_EVERY != 1:
             return
         pulls = [step.pull(loss, self.layers[0]) for loss in (term, step.losses.mean())]
         own, ce = (pull.float().norm() for pull in pulls)

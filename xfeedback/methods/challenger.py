@@ -21,6 +21,7 @@ from xfeedback.feedback.collapse import CollapseGuard
 from xfeedback.feedback.relevance_pass import RelevancePass
 from xfeedback.losses import kl_consistency
 from xfeedback.models.stages import before, dropped_before, features_axis, runs_once, stages, trace
+from xfeedback.shapes import per_sample
 from xfeedback.types import Phase
 
 EPS = 1e-12
@@ -91,7 +92,7 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
     def challenged_places(self, step: Step) -> tuple[str, ...]:
         """Return where this step is challenged, () where it is plain; equation (1). Drawn on the host."""
         config = self.config
-        if config.loss == "alternate" and step.number % 2 == 0:
+        if config.loss == "alternate" and self.turn(step) % 2 == 0:
             return ()
         off, at = torch.rand(2, generator=step.generator("challenger/place", "cpu")).tolist()
         if config.prob_per == "batch" and off >= config.prob:
@@ -106,11 +107,19 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
 
     def strengths(self, step: Step) -> Tensor:
         """Return s of each sample ``(B,)``; equation (4)."""
-        config, draws = self.config, step.generator("challenger/strength")
-        u = torch.rand(2, len(step.batch), device=step.losses.device, dtype=step.losses.dtype, generator=draws)
+        config, (u, _) = self.config, self._uniform(step)
         risen = min(1.0, (step.epoch + 1) / config.strength_epochs)
-        s = challenging.strengths(u[0], config.strength, config.s_min, config.s_max, risen)
-        return s * (u[1] < config.prob) if config.prob_per == "sample" else s
+        s = challenging.strengths(u, config.strength, config.s_min, config.s_max, risen)
+        return s * self.chosen(step) if config.prob_per == "sample" else s
+
+    def chosen(self, step: Step) -> Tensor:
+        """Return which samples are challenged with ``prob_per=sample``, bool ``(B,)``."""
+        return self._uniform(step)[1] < self.config.prob
+
+    @staticmethod
+    def _uniform(step: Step) -> Tensor:
+        draws = step.generator("challenger/strength")
+        return torch.rand(2, len(step.batch), device=step.losses.device, dtype=step.losses.dtype, generator=draws)
 
     def sample_weights(self, step: Step) -> Tensor | None:
         """Return 1 - lambda for every sample of a challenged step, the clean part of equation (6)."""
@@ -162,6 +171,8 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
             moved = self._moved(step, place, h, s=s, relevance=used, real=False)
             if self.config.match_norm and real is not None:
                 moved = challenging.matched(h, moved, self._moved(step, place, h, s=s, relevance=real, real=True))
+        if self.config.prob_per == "sample":
+            moved = moved.where(per_sample(self.chosen(step), h), h)
         self._report(step, h.detach(), moved.detach(), used)
         return moved.to(h.dtype)
 
@@ -191,7 +202,7 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
 
     def _report(self, step: Step, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
         """Log, of some steps, how far samples were moved, relative to their norm, and where no evidence was found."""
-        if step.number % REPORT_EVERY != 1:
+        if self.turn(step) % REPORT_EVERY != 1:
             return
         norms = h.flatten(1).norm(dim=1)
         step.reports["challenger/change"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
