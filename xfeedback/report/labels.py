@@ -148,6 +148,8 @@ ORDER = [
     "cost/",
 ]
 """A name that ends with a stroke stands for all others that begin so."""
+OF_NO_MAP = ("explanation/decoy_effect", "explanation/area_wrong", "explanation/leak_share")
+"""What stands among the scores of maps and is of the network or the data."""
 EXPLAINERS = {
     "grad_cam": "Grad-CAM",
     "grad_cam_plus_plus": "Grad-CAM++",

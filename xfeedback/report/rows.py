@@ -7,6 +7,7 @@ from pathlib import Path
 from xfeedback.errors import unknown
 from xfeedback.report.cells import cell_of, differing, fingerprint, flatten, labels
 from xfeedback.report.collect import Run
+from xfeedback.report.headline import headline_explainer, renamed
 from xfeedback.report.metrics import STEP_RATIO, STEP_TIME, headline, ordered
 from xfeedback.report.stats import CONFIDENCE, Summary, holm, mean_ranks, paired, summarise
 
@@ -193,7 +194,8 @@ def _group(
         )
         for key, found in cells.items()
     ]  # fmt: skip
-    rows = [replace(row, values=_values(row)) for row in sorted(rows, key=lambda row: not row.is_baseline)]
+    rows = _of_one_explainer(sorted(rows, key=lambda row: not row.is_baseline))
+    rows = [replace(row, values=_values(row)) for row in rows]
     return Group(dataset=dataset, model=model, rows=_adjusted([_finished(row, rows) for row in rows]))
 
 
@@ -226,6 +228,18 @@ def _one_per_seed(runs: Sequence[Run], notes: list[str]) -> tuple[Run, ...]:
         if other is None or _RANK[run.status] > _RANK[other.status]:
             kept[run.seed] = run
     return tuple(kept[seed] for seed in sorted(kept))
+
+
+def _of_one_explainer(rows: Sequence[Row]) -> list[Row]:
+    """The rows, with scores of maps that have no ending all of one explainer, the baseline's where it has any."""
+    own = {run.name: headline_explainer(run, row.options) for row in rows for run in row.done}
+    shared = next((name for name in own.values() if name is not None), None)
+
+    def called(run: Run) -> Run:
+        other = own.get(run.name, shared)
+        return run if other in (None, shared) else replace(run, metrics=renamed(run.metrics, other, shared))
+
+    return [replace(row, runs=tuple(map(called, row.runs))) for row in rows]
 
 
 def _values(row: Row) -> dict[str, dict[int, float]]:
