@@ -55,6 +55,16 @@ def test_a_class_s_map_lies_in_its_own_cell():
     assert found["explanation/grid_pointing_uniform"] == pytest.approx(25)
 
 
+def test_behind_a_slow_headline_the_others_keep_their_names():
+    """The scores of maps without an ending are those of the first explainer, which takes too many passes for these."""
+    network, batch = Colour().eval(), pictures()
+    config = EvaluationConfig(further=("near", "grid_pointing"), explainers=("lime", "gradient", "uniform"), grids=1)
+    explained = Explained(network=network, layer=None, baseline=None)
+    found = further(explained, [batch], config, network(batch.x).detach()).metrics
+    scores = ("pointing_near", "grid_pointing")
+    assert set(found) == {f"explanation/{score}_{name}" for score in scores for name in ("gradient", "uniform")}
+
+
 def test_grids_need_four_classes_and_a_network_for_any_size():
     batch = pictures()
     few = Batch(x=batch.x[:3], y=batch.y[:3], index=batch.index[:3])

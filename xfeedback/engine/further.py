@@ -86,7 +86,7 @@ def further(explained: Explained, batches: Iterable[Batch], config: EvaluationCo
     if "inner" in wanted:
         inner(explained.network, first(batches, config.explained), found)
     if "grid_pointing" in wanted:
-        grid_pointing(explained, list(first(batches, config.explained)), names, config.grids, found)
+        grid_pointing(explained, list(first(batches, config.explained)), names, config, found)
     return found
 
 
@@ -110,12 +110,12 @@ def _taken(
     names: tuple[str, ...],
     measures: list[Measure],
 ) -> dict[str, float]:
-    """Means in percent over the samples that have a value; of the first explainer without its name."""
+    """Means in percent over the samples that have a value."""
     rows: dict[str, list[Tensor]] = {}
     for number, batch in enumerate(first(batches, config.explained) if measures else ()):
         maps, logits = explained.maps(names, batch.x, number)
-        for position, (name, values) in enumerate(maps.items()):
-            end = f"_{name}" if position else ""
+        for name, values in maps.items():
+            end = _ending(name, config)
             look = Look(
                 explained=explained, batch=batch, maps=values, target=logits.argmax(1), name=name, number=number
             )
@@ -124,6 +124,11 @@ def _taken(
                     rows.setdefault(f"explanation/{score}{end}", []).append(value.double())
     whole = {name: torch.cat(values) for name, values in rows.items()}
     return {name: 100 * float(v.nanmean()) for name, v in whole.items() if not bool(v.isnan().all())}
+
+
+def _ending(name: str, config: EvaluationConfig) -> str:
+    """What stands behind a score's name: nothing for the headline explainer, slow or not, as where maps are located."""
+    return "" if name == config.explainers[0] else f"_{name}"
 
 
 def _annotated(look: Look) -> tuple[Tensor, Tensor]:
@@ -224,7 +229,9 @@ def inner(network: nn.Module, batches: Iterable[Batch], found: Further) -> None:
     found.metrics |= {f"faithfulness/{name}": float(torch.cat(values).mean()) for name, values in falls.items()}
 
 
-def grid_pointing(explained: Explained, batches: list[Batch], names: tuple[str, ...], n: int, found: Further) -> None:
+def grid_pointing(
+    explained: Explained, batches: list[Batch], names: tuple[str, ...], config: EvaluationConfig, found: Further
+) -> None:
     """Share of a class's map in the one image of that class in a grid of images of different classes.
 
     Images that the network gets right with a probability above a half are laid out, 3 x 3 or, with fewer than 9
@@ -234,7 +241,7 @@ def grid_pointing(explained: Explained, batches: list[Batch], names: tuple[str, 
         explained: whose maps.
         batches: of the images.
         names: explainers.
-        n: how many grids.
+        config: how many grids, and which explainer's share has no ending.
         found: gets ``explanation/grid_pointing``.
     """
     x, y = torch.cat([b.x for b in batches]), torch.cat([b.y for b in batches])
@@ -248,7 +255,7 @@ def grid_pointing(explained: Explained, batches: list[Batch], names: tuple[str, 
         )
         return
     draws, shares = generator("cpu", GRID_SEED, "grids"), {name: [] for name in names}
-    for number in range(n):
+    for number in range(config.grids):
         classes = torch.randperm(len(members), generator=draws)[: side**2].tolist()
         rows = [own[int(torch.randint(len(own), (1,), generator=draws))] for own in (members[c] for c in classes)]
         try:
@@ -259,9 +266,9 @@ def grid_pointing(explained: Explained, batches: list[Batch], names: tuple[str, 
             return
         for name, share in cells.items():
             shares[name].append(share)
-    for position, name in enumerate(names):
+    for name in names:
         whole = torch.cat(shares[name]).double().nanmean()
-        found.metrics[f"explanation/grid_pointing{f'_{name}' if position else ''}"] = 100 * float(whole)
+        found.metrics[f"explanation/grid_pointing{_ending(name, config)}"] = 100 * float(whole)
 
 
 def _in_grid(explained: Explained, images: Batch, names: tuple[str, ...], side: int, number: int) -> dict[str, Tensor]:
