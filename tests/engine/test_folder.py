@@ -87,12 +87,21 @@ def test_an_error_inside_is_not_mistaken_for_a_lock(folder):
 def test_a_run_set_aside_is_kept_whole(folder):
     for number in range(2):
         folder.begin({"number": number})
-        before = {path.name: path.read_bytes() for path in folder.path.iterdir()}
-        folder.set_aside()
+        before = {path.name: path.read_bytes() for path in folder.path.iterdir()} | {".lock": b""}
+        kept_in = folder.set_aside()
         assert not folder.path.exists()
         kept = sorted((folder.path.parents[1] / "superseded").iterdir())
         assert len(kept) == number + 1
+        assert kept[-1] == kept_in
         assert {path.name: path.read_bytes() for path in kept[-1].iterdir()} == before
+
+
+def test_a_run_that_is_being_trained_is_not_set_aside(folder):
+    with folder.opened():
+        folder.begin({})
+        with pytest.raises(BusyError, match="another process is at work on this run"):
+            folder.set_aside()
+        assert folder.begun
 
 
 def test_looking_whether_a_folder_can_be_written_makes_nothing(folder, tmp_path):

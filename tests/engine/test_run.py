@@ -193,10 +193,52 @@ def test_what_is_refused_leaves_nothing(tmp_path):
 
 def test_a_run_resumes_in_the_same_process(done, tmp_path, monkeypatch):
     spec = small_spec(tmp_path, method={"xbl": {}})
-    with monkeypatch.context() as patched:
-        patched.setattr(engine, "measure", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
-        assert run_experiment(spec).status == "failed"
+    stopped_before_its_end(spec, monkeypatch)
     assert len(list(RunFolder(spec).checkpoints.iterdir())) == 1
     again = run_experiment(spec)
     assert again.record["resumed"]
     assert measured(again) == measured(done)
+
+
+def stopped_before_its_end(spec, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "measure", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left")))
+        assert run_experiment(spec).status == "failed"
+
+
+def test_a_state_that_was_trained_on_other_data_is_not_taken_up(tmp_path, monkeypatch):
+    def spec(outputs, seed):
+        x = np.random.default_rng(seed).integers(0, 255, (40, 12, 12), dtype=np.uint8)
+        np.savez(tmp_path / "a.npz", x=x, y=np.arange(40) % 2)
+        dataset = {"name": "image_arrays", "file": str(tmp_path / "a.npz"), "limit_train": None, "limit_test": None}
+        return small_spec(tmp_path / outputs, dataset=dataset, decoy={"name": "none"}, evaluation={"explained": 0})
+
+    begun = spec("out", 0)
+    stopped_before_its_end(begun, monkeypatch)
+    again, fresh = run_experiment(spec("out", 1)), run_experiment(spec("fresh", 1))
+    assert not again.record["resumed"]
+    assert measured(again) == measured(fresh)
+    (kept,) = (tmp_path / "out" / "superseded").iterdir()
+    assert len(list((kept / "checkpoints").iterdir())) == 1
+    note = f"begun anew, as the data have changed; what was trained on the former ones is kept in {kept}"
+    assert note in again.record["notes"]
+    assert note in again.said
+    assert note not in fresh.record["notes"]
+
+
+def test_a_state_of_another_commit_is_taken_up_and_said_so(done, tmp_path, monkeypatch):
+    spec = small_spec(tmp_path, method={"xbl": {}})
+    stopped_before_its_end(spec, monkeypatch)
+    path = RunFolder(spec).path / "provenance.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"git": {"commit": 40 * "a"}}))
+    monkeypatch.setattr(engine.provenance, "commit", lambda: 40 * "b")
+    again = run_experiment(spec)
+    assert measured(again) == measured(done)
+    assert "begun at commit aaaaaaaaaaaa, gone on with at bbbbbbbbbbbb" in again.record["notes"]
+
+
+def test_a_run_that_another_process_is_running_anew_is_left_to_it(done):
+    spec = small_spec(done.folder.parents[1], method={"xbl": {}}, force=True)
+    with RunFolder(spec).opened(), pytest.raises(BusyError):
+        run_experiment(spec)
+    assert RunFolder(spec).result() == done.record

@@ -102,19 +102,34 @@ class RunFolder:
         with locked(self.path, "run"):
             yield
 
-    def set_aside(self) -> None:
-        """Move a finished run out of the way, so that it can be run anew without losing it.
+    def set_aside(self) -> Path:
+        """Move a run out of the way, so that it can be run anew without losing it, and return where it is.
 
         Raises:
             UserError: it can't be moved.
+            BusyError: another process is at work in it.
         """
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%f")
         target = self.path.parents[1] / "superseded" / f"{self.path.name}-{stamp}"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self.path.rename(target)
-        except OSError as error:
-            raise unwritable(target.parent, error) from error
+        with self.opened():
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                self.path.rename(target)
+            except OSError as error:
+                raise unwritable(target.parent, error) from error
+        return target
+
+    def begun_with(self, pattern: str) -> dict[str, Any] | None:
+        """Return the provenance of the state that the run would go on from; None where it would begin anew.
+
+        Args:
+            pattern: of the checkpoints that hold such a state.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        path = self.path / "provenance.json"
+        return files.read_json(path) if path.exists() and any(self.checkpoints.glob(pattern)) else None
 
     def begin(self, provenance: dict[str, Any]) -> None:
         """Write what is known before training; drop the error of an earlier try and what it left half written.

@@ -13,11 +13,13 @@ import torch
 
 PACKAGES = ("xfeedback", "torchvision", "torchaudio", "pytorch-lightning", "hydra-core", "numpy", "timm")
 
+CHECKOUT = Path(__file__).parents[2]
+
 
 def collect(*, fingerprint: str, stamps: tuple[str, ...]) -> dict[str, Any]:
     """Return what is needed to repeat a run: commit, versions, data fingerprint, machine, command."""
     return {
-        "git": git_state(Path(__file__).parents[2]),
+        "git": git_state(CHECKOUT),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,  # with its build: +cpu and +cu130 round differently
@@ -34,6 +36,11 @@ def collect(*, fingerprint: str, stamps: tuple[str, ...]) -> dict[str, Any]:
         "command": sys.argv,
         "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def commit() -> str | None:
+    """Return the commit of this code, or None where there is no git."""
+    return _git(CHECKOUT, "rev-parse", "HEAD")
 
 
 def git_state(folder: Path) -> dict[str, Any]:

@@ -72,11 +72,35 @@ def run_experiment(spec: RunSpec) -> Outcome:
         return _run(spec, folder, task, module, metric)
     if done is not None:
         folder.set_aside()
+    taken_up = going_on(folder, task)
+    spec, said = replace(spec, notices=(*spec.notices, *taken_up)), (*said, *taken_up)
     with folder.opened():
         if done is None and (meanwhile := folder.result()) is not None:
             return Outcome(status="skipped", folder=folder.path, record=meanwhile)
         console.notes(said)
         return replace(_run(spec, folder, task, module, metric), said=said)
+
+
+def going_on(folder: RunFolder, task: Task, pattern: str = "epoch-*.ckpt") -> tuple[str, ...]:
+    """Set a state aside that was trained on other data, and return what must be known of one that is taken up.
+
+    Args:
+        folder: the run's.
+        task: its data as they are now.
+        pattern: of the checkpoints that hold such a state.
+
+    Raises:
+        UserError: it can't be set aside, or what is known of it is damaged.
+        BusyError: another process is at work on the run.
+    """
+    begun = folder.begun_with(pattern)
+    if begun is None:
+        return ()
+    if begun.get("data", {}).get("fingerprint", task.fingerprint) != task.fingerprint:
+        kept = folder.set_aside()
+        return (f"begun anew, as the data have changed; what was trained on the former ones is kept in {kept}",)
+    then, now = begun.get("git", {}).get("commit"), provenance.commit()
+    return (f"begun at commit {then[:12]}, gone on with at {now[:12]}",) if then and now and then != now else ()
 
 
 def refused(spec: RunSpec, error: Exception) -> Outcome:

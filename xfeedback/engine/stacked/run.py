@@ -12,7 +12,7 @@ from xfeedback.engine import console, provenance
 from xfeedback.engine.folder import BusyError, RunFolder
 from xfeedback.engine.memory import keep_freed_memory
 from xfeedback.engine.result import measure
-from xfeedback.engine.run import Outcome, build_module, load_task, one_line
+from xfeedback.engine.run import Outcome, build_module, going_on, load_task, one_line
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.stacked.fit import Member, StackedTraining
 from xfeedback.engine.stacked.layers import CannotStackError
@@ -45,6 +45,7 @@ def run_stack(specs: Sequence[RunSpec]) -> list[Outcome]:
             try:
                 if finished[member.spec.run] is not None:
                     member.folder.set_aside()
+                taken_up = going_on(member.folder, member.task, "stack-*.ckpt")
                 locks.enter_context(member.folder.opened())
             except BusyError:
                 outcomes[member.spec.run] = _ended("busy", member.spec, {})
@@ -52,7 +53,7 @@ def run_stack(specs: Sequence[RunSpec]) -> list[Outcome]:
             if finished[member.spec.run] is None and (meanwhile := member.folder.result()) is not None:
                 outcomes[member.spec.run] = _ended("skipped", member.spec, meanwhile)
             else:
-                held.append(member)
+                held.append(replace(member, spec=replace(member.spec, notices=(*member.spec.notices, *taken_up))))
         if len(held) < 2:
             raise CannotStackError("fewer than two seeds are left to train")
         outcomes |= {outcome.folder.name: outcome for outcome in _run(held, device)}
