@@ -1,10 +1,14 @@
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
+from pytorch_lightning import Callback, Trainer
 from torch import nn, optim
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
-from xfeedback.feedback import OptimiserConfig
+from xfeedback.errors import UserError
+from xfeedback.feedback import FeedbackModule, OptimiserConfig
 from xfeedback.feedback.optimise import build_optimiser, build_schedule
 
 
@@ -84,3 +88,49 @@ def test_no_schedule():
 def test_impossible_options_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         OptimiserConfig(**options)
+
+
+class Stream(IterableDataset):
+    """Six samples whose number nobody knows."""
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        yield from zip(torch.zeros(6, 2), torch.zeros(6, dtype=torch.long), strict=True)
+
+
+LOADERS = {
+    "sized": DataLoader(TensorDataset(torch.zeros(6, 2), torch.zeros(6, dtype=torch.long)), 2),
+    "stream": DataLoader(Stream(), 2),
+}
+
+
+def rates_of(schedule: str, loader: str, **length: int) -> list[float]:
+    """The learning rates of a training by somebody's own Trainer."""
+    found: list[float] = []
+
+    class Note(Callback):
+        def on_train_batch_start(self, trainer: Trainer, *_: object) -> None:
+            found.append(trainer.optimizers[0].param_groups[0]["lr"])
+
+    milestones = (1,) if schedule == "step" else ()
+    options = OptimiserConfig(lr=1.0, schedule=schedule, milestones=milestones)  # type: ignore[arg-type]
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    runner = Trainer(accelerator="cpu", callbacks=[Note()], **quiet, **length)
+    runner.fit(FeedbackModule(nn.Linear(2, 2), optimiser=options), LOADERS[loader])
+    return found
+
+
+@pytest.mark.parametrize("length", [{"max_epochs": 2}, {"max_steps": 6}, {"max_epochs": 5, "max_steps": 6}])
+def test_milestones_are_epochs_however_the_length_is_given(length):
+    assert rates_of("step", "sized", **length) == pytest.approx([1.0] * 3 + [0.1] * 3)
+
+
+def test_a_stream_has_a_schedule_where_its_length_is_given_and_needs_none_without():
+    expected = [0.5 * (1 + math.cos(math.pi * step / 5)) for step in range(5)]
+    assert rates_of("cosine", "stream", max_steps=5) == pytest.approx(expected)
+    assert rates_of("none", "stream", max_epochs=2) == [1.0] * 6
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step"])
+def test_a_schedule_of_a_length_that_nobody_knows_is_refused(schedule):
+    with pytest.raises(UserError, match=f"schedule={schedule} must know how many steps"):
+        rates_of(schedule, "stream", max_epochs=2)

@@ -12,7 +12,7 @@ from torch import Tensor, nn, optim
 from xfeedback.errors import FeedbackWarning, TrainingError
 from xfeedback.feedback.base import Feedback, View
 from xfeedback.feedback.meter import Meter
-from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule
+from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule, steps_of
 from xfeedback.feedback.step import Step
 from xfeedback.models.running import altered, recalled
 from xfeedback.precision import widened
@@ -242,11 +242,9 @@ class FeedbackModule(LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with its schedule when there is one."""
         optimiser = build_optimiser(self.optimiser, self.parameters())
-        total = int(self.trainer.estimated_stepping_batches)
-        per_epoch = max(1, total // max(1, self.trainer.max_epochs or 1))
-        schedule = build_schedule(self.optimiser, optimiser, total, per_epoch)
-        if schedule is None:
+        if self.optimiser.schedule == "none":
             return optimiser
+        schedule = build_schedule(self.optimiser, optimiser, *steps_of(self.trainer, self.optimiser.schedule))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
