@@ -245,6 +245,12 @@ def test_manifold_mixup_takes_turns_among_its_places():
     assert 30 < sum(at_input) < 70
 
 
+@pytest.mark.parametrize("module", [methods.Mixup, methods.CutMix, methods.ManifoldMixup, methods.RSC])
+def test_what_looks_into_a_network_asks_for_an_input_to_run_it_on(module):
+    with pytest.raises(UserError, match="must look into GapNet: give example=, one input"):
+        module(tiny.network())
+
+
 def test_manifold_mixup_refuses_layers_that_are_not_there():
     with pytest.raises(UserError, match=r"unknown layer 'featurs'.*Did you mean 'features'"):
         prepared("manifold_mixup", layers=("featurs",))

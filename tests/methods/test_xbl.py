@@ -238,6 +238,26 @@ def test_unknown_layers_are_refused_before_training():
         XBL(tiny.network(), layer="featurs")
 
 
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("6", r"layer '6' gives \(1, 2\), no map \(1, K, h, w\)"),
+        ("0", "what layer '0' of Sequential gives is overwritten by the next one"),
+        ("2", "layer '2' of Sequential runs 2 times"),
+        ("2.idle", "layer '2.idle' of Sequential never runs"),
+    ],
+)
+def test_layers_that_give_no_map_of_their_own_are_refused_before_training(layer, message):
+    same = nn.Identity()
+    same.idle = nn.Conv2d(4, 4, 1)
+    convolution = nn.Conv2d(1, 4, 3)
+    network = nn.Sequential(
+        convolution, nn.ReLU(inplace=True), same, same, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    with pytest.raises(UserError, match=f"method.xbl.layer: .*{message}"):
+        XBL(network, example=torch.zeros(1, 1, 12, 12), layer=layer)
+
+
 def test_a_network_that_declares_nothing_needs_an_example_or_a_layer():
     network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(UserError, match=r"give example=.* or name the layer"):

@@ -13,6 +13,7 @@ from xfeedback.feedback.base import Feedback
 from xfeedback.feedback.options import FeedbackConfig
 from xfeedback.feedback.step import Step
 from xfeedback.models.layers import dense_head, explained_layer, gap_head, get_layer
+from xfeedback.models.stages import runs_once, trace
 
 RATIO_EVERY = 100
 """Steps between two looks at the ratio of gradients."""
@@ -88,14 +89,23 @@ class CamFeedback(Feedback[Options_co], Generic[Options_co]):
 
     def _layer(self, network: nn.Module, example: Tensor) -> str:
         if self.config.layer != "auto":
-            get_layer(network, self.config.layer)
-            return self.config.layer
+            return self._named(network, example, self.config.layer)
         if example.numel() == 0 and getattr(network, "explained_layer", None) is None:
             raise UserError(
                 f"{self.name} must look for the layer to explain in {type(network).__name__}: give example=, one input "
                 "(1, C, H, W), or name the layer with layer=."
             )
         return explained_layer(network, example)
+
+    def _named(self, network: nn.Module, example: Tensor, layer: str) -> str:
+        """Return a layer that was asked for, once it is known that it gives a map; without an example it is trusted."""
+        get_layer(network, layer)
+        if example.numel():
+            option = f"method.{self.name}.layer"
+            shape = tuple(runs_once(network, trace(network, example), layer, option).shape)
+            if len(shape) != 4:
+                raise UserError(f"{option}: layer '{layer}' gives {shape}, no map (1, K, h, w); name one that does.")
+        return layer
 
     def cam(self, step: Step) -> Tensor:
         """Return M ``(B, h, w)`` of the clean training pass with its graph; computed once for all who ask alike."""

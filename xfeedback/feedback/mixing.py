@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from xfeedback.models.running import mode, tapped
+from xfeedback.models.stages import need_example
 from xfeedback.types import Batch
 
 Draws = Callable[[str], Generator]
@@ -18,8 +19,9 @@ def shape_of(network: nn.Module, example: Tensor, layers: tuple[str, ...] = ()) 
     """Return how many classes a network has, and what the named layers give for one input ``(1, ...)``.
 
     Raises:
-        UserError: there is no such layer; the message has the nearest name.
+        UserError: there is no such layer, or no input; the message has the nearest name, or what to give.
     """
+    need_example(network, example)
     with torch.no_grad(), mode(network, training=False), tapped(network, layers) as outputs:
         logits = network(example)
     return logits.shape[1], outputs

@@ -50,8 +50,23 @@ class Trace:
         return found[0] if len(found) == 1 else None
 
 
+def need_example(network: nn.Module, example: Tensor) -> None:
+    """Refuse to look into a network without an input to run it on: ``example`` is empty.
+
+    Raises:
+        UserError: it is.
+    """
+    if example.numel() == 0:
+        raise UserError(f"this method must look into {type(network).__name__}: give example=, one input (1, ...).")
+
+
 def trace(network: nn.Module, example: Tensor) -> Trace:
-    """Run a network on one input ``(1, ...)``; modes, buffers and the global random state stay as they were."""
+    """Run a network on one input ``(1, ...)``; modes, buffers and the global random state stay as they were.
+
+    Raises:
+        UserError: there is no input.
+    """
+    need_example(network, example)
     x = network.embed(example) if isinstance(network, TextNetwork) else example
     x = x.detach().clone().requires_grad_()
     runs: list[_Run] = []
