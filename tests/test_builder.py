@@ -11,6 +11,7 @@ from xfeedback import builder
 from xfeedback.builder import explain, plain_config, run_sweep
 from xfeedback.engine import queue, ways
 from xfeedback.engine.run import run_experiment
+from xfeedback.engine.spec import RunSpec
 from xfeedback.errors import TrainingError, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -158,6 +159,31 @@ def test_a_number_of_seeds_is_as_many_cells_and_does_not_go_with_a_list(tmp_path
     assert values == [plain_config(sweep.compose([*sweep.jobs[0], f"seed={seed}"])) for seed in (5, 6, 7)]
     with pytest.raises(UserError, match=r"^seeds=3 and a list of seed=\.\.\. both say which seeds"):
         builder._composed(sweep.jobs, sweep.compose)
+
+
+@pytest.mark.parametrize("typed", ["sweep.cells=cells.txt", "++sweep.cells='cells.txt'"])
+def test_cells_are_read_from_a_file_of_any_editor(typed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("cells.txt").write_text("seed=5\r\n\r\nmethod=xbl 'seed=6,7'  # a comment\r\n", encoding="utf-8-sig")
+    assert builder.cell_lines(["seed=1", typed]) == [["seed=5"], ["method=xbl", "seed=6,7"]]
+
+
+@pytest.mark.parametrize("option", ["dry=true", "cells=cells.txt"])
+def test_options_of_comparisons_are_refused_for_a_single_run(option, tmp_path):
+    config = composed([*SMALL, f"paths.outputs={tmp_path}", f"sweep.{option}"])
+    with pytest.raises(UserError, match=rf"sweep.{option.split('=')[0]} is an option of comparisons: add -m"):
+        builder.run_cell(config)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_taken_out_by_hand_is_as_it_is_by_default(tmp_path):
+    sweep = Sweep(tmp_path, ["~seed", "~decoy", "seeds=2"])
+    _, values = builder._composed(sweep.jobs, sweep.compose)
+    runs = [RunSpec.from_plain(cell) for cell in values]
+    assert [spec.seed for spec in runs] == [0, 1]
+    assert [spec.run for spec in runs] == [
+        RunSpec.from_plain({**cell, "decoy": {"name": "auto"}}).run for cell in values
+    ]
 
 
 def test_a_sweep_runs_what_is_missing_and_compares(tmp_path, capsys):

@@ -141,6 +141,7 @@ def run_cell(config: DictConfig) -> int:
     from xfeedback.engine.spec import RunSpec
 
     seeds_of(config).refuse_single()
+    sweep_options(config).refuse_single()
     spec = RunSpec.from_plain(plain_config(config))
     from xfeedback.engine.run import run_experiment  # imports Lightning: after the cheap checks
 
@@ -162,12 +163,12 @@ def cell_lines(arguments: Sequence[str]) -> list[list[str]]:
     Raises:
         UserError: the file can't be read, or there is no cell in it.
     """
-    named = [argument.removeprefix("sweep.cells=") for argument in arguments if argument.startswith("sweep.cells=")]
+    named = [match[1] for argument in arguments if (match := re.fullmatch(r"(?:\+\+)?sweep\.cells=(.*)", argument))]
     if not named or named[-1] == "null":
         return [[]]
     path = Path(named[-1].strip("'\""))
     try:
-        lines = [shlex.split(line, comments=True) for line in path.read_text().splitlines()]
+        lines = [shlex.split(line, comments=True) for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise UserError(f"sweep.cells={path} can't be read: {error}") from error
     cells = [line for line in lines if line]

@@ -24,8 +24,9 @@ from omegaconf import DictConfig  # noqa: E402
 from xfeedback.config import CONF  # noqa: E402
 from xfeedback.errors import Preempted  # noqa: E402
 
-_NOT_RUN = ("-m", "--multirun", "-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
-"""Flags with which a command line needs none to run several cells: it has it, or runs nothing."""
+_SEVERAL = ("-m", "--multirun")
+_NOT_RUN = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
+"""Flags with which a command line runs nothing."""
 
 
 @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
@@ -59,7 +60,12 @@ def main() -> None:
 
 
 def several(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with the flag for several runs, where it asks for several seeds."""
+    """Return a command line with the flag for several runs at its end, where it has it or asks for several seeds.
+
+    Between two options Hydra would not understand what comes after it.
+    """
+    if any(argument in _SEVERAL for argument in arguments):
+        return [*(argument for argument in arguments if argument not in _SEVERAL), "-m"]
     asks = any(argument.startswith("seeds=") and argument != "seeds=null" for argument in arguments)
     answered = any(argument.split("=")[0] in _NOT_RUN for argument in arguments)
     return [*arguments, "-m"] if asks and not answered else list(arguments)

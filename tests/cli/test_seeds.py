@@ -38,6 +38,7 @@ def test_other_ways_are_refused_with_the_nearest():
 
 def test_the_flag_for_several_runs_is_added_where_runs_are_asked_for():
     assert several(["seeds=3", "method=xbl"]) == ["seeds=3", "method=xbl", "-m"]
+    assert several(["seed=0,1", "-m", "method=xbl"]) == ["seed=0,1", "method=xbl", "-m"]
     for typed in (
         ["seeds=3", "-m"],
         ["seeds=null"],

@@ -1,9 +1,10 @@
 """Options of training, evaluation, logging and folders."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
 from xfeedback.config import require
+from xfeedback.errors import UserError
 
 NOT_IDENTITY = (
     "accelerator",
@@ -246,3 +247,13 @@ class SweepConfig:
     fail_fast: bool = False
     detach: bool = False
     cells: str | None = None
+
+    def refuse_single(self) -> None:
+        """Refuse what makes no sense of a single run.
+
+        Raises:
+            UserError: an option of comparisons.
+        """
+        for name, value in asdict(self).items():
+            if value:
+                raise UserError(f"sweep.{name} is an option of comparisons: add -m to the command, or leave it out")

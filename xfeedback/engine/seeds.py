@@ -42,7 +42,7 @@ class Seeds:
 
     def cells(self, values: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the options of a cell with each of its seeds."""
-        first = values["seed"]
+        first = values.get("seed", 0)
         if self.count is None or not isinstance(first, int):  # what is wrong with it is said where all options are read
             return [dict(values)]
         return [{**values, "seed": first + k} for k in range(self.count)]

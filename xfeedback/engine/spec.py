@@ -39,7 +39,7 @@ class RunSpec:
     """
 
     dataset: DatasetConfig
-    decoy: DecoyConfig
+    decoy: DecoyConfig = field(default_factory=DecoyConfig)
     methods: Mapping[str, FeedbackConfig]
     model: "ModelConfig"
     phases: PhasesConfig = field(default_factory=PhasesConfig)
