@@ -20,7 +20,7 @@ from xfeedback.report.phases import mean_matrix
 from xfeedback.report.rows import Group, Row, build
 from xfeedback.report.stats import Summary, holm, mean_ranks, paired_difference
 from xfeedback.report.tables import headline_metrics
-from xfeedback.report.words import escape_markdown, mean_text, probability, problems, some, span
+from xfeedback.report.words import escape_markdown, probability, problems, row_text, some, span
 
 NOTE = (
     "Mean ± half the width of its 95 % Student interval over the seeds; differences are paired by seed, p after Holm."
@@ -120,7 +120,7 @@ def _heads(metrics: Sequence[str]) -> list[str]:
 
 
 def _mean(row: Row, metric: str) -> str:
-    return mean_text(row.summaries[metric], describe(metric)) if metric in row.summaries else "-"
+    return row_text(row, metric) if metric in row.summaries else "-"
 
 
 def _gaps(group: Group, base: Row, metrics: Sequence[str]) -> list[str]:

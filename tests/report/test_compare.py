@@ -239,6 +239,8 @@ def test_ranks_over_several_data_sets(tmp_path):
     comparison = _comparison(tmp_path)
     assert comparison.ranks == {"plain": 1.5, "xbl": 1.5}
     assert "Mean rank over the 2 tables (1 = best): plain 1.50, xbl 1.50." in markdown(comparison)
+    write_run(tmp_path, Cell("plain", dataset="svhn"), 0, "failed")
+    assert "Mean rank over the 2 tables" in markdown(_comparison(tmp_path))
 
 
 def test_metric_order_and_signs():

@@ -1,5 +1,7 @@
 """What speaks against a row stands in front, and one rule decides for sentences, verdicts and bold."""
 
+import json
+
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
@@ -9,6 +11,7 @@ from xfeedback.report.collect import collect
 from xfeedback.report.doubts import doubts
 from xfeedback.report.findings import findings
 from xfeedback.report.rows import Group, build
+from xfeedback.report.sections import results
 from xfeedback.report.tables import long_csv, markdown
 from xfeedback.report.words import is_best, judge
 
@@ -56,6 +59,23 @@ def test_seeds_that_would_show_it_are_those_of_the_adjusted_test(tmp_path):
         assert power[1] > 0.79
 
 
+def test_numbers_of_fewer_seeds_than_finished_say_so(tmp_path):
+    """Where one network's maps are all dead nothing is inside; only three seeds of five can be compared."""
+    measured(tmp_path, (Cell("plain"), (50.0, 50.0, 51.0)), (Cell("xbl"), (70.0, 71.5, 72.0, 10.0, 11.0)))
+    for seed, inside in enumerate((80.0, 81.0, None)):
+        metrics = {"acc/test": 60.0 + seed * seed} | ({} if inside is None else {"explanation/inside": inside})
+        write_run(tmp_path, Cell("rrr"), seed, maps=False, metrics=metrics)
+    comparison = build(collect([tmp_path]).runs)
+    text = markdown(comparison)
+    assert "| 80.5 ± 6.4 (2 of 3) | 3 |" in text
+    assert "xbl 46.9 % (+20.8 [" in text
+    assert "], p < 0.001, 3 seeds in common)" in text
+    (row,) = (row for row in comparison.rows if row.method == "xbl")
+    assert judge(row, "acc/test", "plain").verdict.endswith("over plain, p < 0.001, 3 seeds in common")
+    (found,) = comparison.groups
+    assert "80.5</span><small>± 6.4 (2 of 3)</small>" in results(found, "plain", {row.label: 0 for row in found.rows})
+
+
 def test_worst_sides_first(tmp_path):
     rows = [(Cell("plain"), (50.0, 50.0, 51.0)), (Cell("xbl"), (70.0, 71.0, 72.0)), (Cell("rrr"), (60.0, 60.0))]
     measured(tmp_path, *rows)
@@ -78,6 +98,19 @@ def test_a_collapsed_run_is_named_with_its_seed(tmp_path):
     assert doubts(xbl) == ["predicts a single class (1 of 2 seeds): seed 1"]
     assert "Collapsed: xbl (predicts a single class (1 of 2 seeds): seed 1)." in findings(comparison.groups[0], "plain")
     assert "**xbl** predicts a single class" in markdown(comparison)
+
+
+def test_runs_on_other_data_than_the_baseline_are_named(tmp_path):
+    """Files of a folder were changed between two runs: the pair is of two test sets."""
+    measured(tmp_path, (Cell("plain"), (50.0, 50.0)), (Cell("xbl"), (70.0, 71.0)), (Cell("rrr"), (60.0, 61.0)))
+    changed, unknown = (next(tmp_path.glob(f"*-{name}-s1-*")) / "provenance.json" for name in ("xbl", "rrr"))
+    known = json.loads(changed.read_text())
+    changed.write_text(json.dumps(known | {"data": {"fingerprint": "f" * 64}}))
+    unknown.write_text(json.dumps({name: value for name, value in known.items() if name != "data"}))
+    comparison = build(collect([tmp_path]).runs)
+    line = "read other data than the baseline (1 of 2 seeds): seed 1"
+    assert [doubts(row) for row in comparison.rows] == [[], [], [line]]
+    assert f"Other data: xbl ({line})." in findings(comparison.groups[0], "plain")
 
 
 def test_bootstrap_stands_in_the_csv_from_eight_seeds_on(tmp_path):

@@ -36,6 +36,15 @@ def test_every_baseline_row_has_its_sentence_and_rows_are_compared_with_the_near
     assert any(sentence.startswith("Better than plain") and "(+5.0" in sentence for sentence in said)
 
 
+def test_what_is_said_once_decoys_are_random_is_measured_on_random_decoys(tmp_path):
+    """Over phases their average decides, and that is no accuracy on random decoys."""
+    metrics = {"continual/average_accuracy": 55.0, "acc/random": 20.0, "acc/correlated": 99.0}
+    for seed in range(2):
+        write_run(tmp_path, Cell("plain"), seed, maps=False, metrics=metrics)
+    (group,) = build(collect([tmp_path]).runs).groups
+    assert findings(group, "plain")[0] == "plain reaches 55.0 % over the phases' tests."
+
+
 def test_a_single_baseline_needs_no_such_words(tmp_path):
     said = sentences(tmp_path, [(Cell("plain"), (30.0, 31.0)), (Cell("xbl"), (35.0, 36.5))])
     assert not any("compared with the one" in sentence for sentence in said)

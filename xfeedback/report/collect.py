@@ -62,6 +62,12 @@ class Run:
         """The folder's own name, the same on every machine."""
         return self.folder.name
 
+    @property
+    def data(self) -> str | None:
+        """Fingerprint of the data that it read, or None when it is not known."""
+        data = self.provenance.get("data")
+        return str(data.get("fingerprint") or "") or None if isinstance(data, Mapping) else None
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The resolved configuration, read when first asked for; empty when the file is missing or damaged."""

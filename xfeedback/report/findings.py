@@ -8,7 +8,7 @@ from xfeedback.report.doubts import warnings
 from xfeedback.report.metrics import AVERAGE, Metric, describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import CONFIDENCE, Summary, paired_difference, seeds_needed
-from xfeedback.report.words import fixed, probability, some, span
+from xfeedback.report.words import fixed, in_common, probability, some, span
 
 _READS_DECOY = 20.0
 """Points that accuracy must fall on every seed, from the decoys of training to random ones, to be called fooled."""
@@ -60,7 +60,7 @@ def _baseline_sentence(row: Row, name: str) -> str:
     mean = f"{fixed(row.summaries[name].mean)} %"
     seen, shown = row.values.get("acc/random", {}), row.values.get("acc/correlated", {})
     gap = paired_difference(shown, seen)
-    if gap is None:
+    if gap is None or name != "acc/random":
         return f"{row.label} reaches {mean} {_on(describe(name))}."
     with_decoy = f"{fixed(row.summaries['acc/correlated'].mean)} %"
     falls = [shown[seed] - seen[seed] for seed in shown.keys() & seen.keys()]
@@ -110,7 +110,7 @@ def _with_numbers(row: Row, name: str, more: Callable[[Summary], str]) -> str:
     if difference is None:
         return text
     p_value = f", {probability(row.p_values[name])}" if name in row.p_values else ""
-    return f"{text} ({span(difference)}{p_value}{more(difference)})"
+    return f"{text} ({span(difference)}{p_value}{in_common(row, name)}{more(difference)})"
 
 
 def _on(metric: Metric) -> str:

@@ -36,7 +36,7 @@ def _cells(row: Row) -> dict[str, str]:
         "commit": _distinct(tag("code", escape(_commit(run))) for run in row.runs),
         "machine": _distinct(escape(_flat(run, "machine")) for run in row.runs),
         "versions": _distinct(escape(_flat(run, "versions")) for run in row.runs),
-        "data": _distinct(tag("code", escape(_fingerprint(run))) for run in row.runs),
+        "data": _distinct(tag("code", escape((run.data or "unknown")[:12])) for run in row.runs),
         "variant": _distinct(escape(run.variant or "unknown") for run in row.runs),
         "stamps, notes": stamps + _distinct(_notes(row)) or "none",
     }
@@ -57,11 +57,6 @@ def _commit(run: Run) -> str:
     if not isinstance(git, Mapping) or not git.get("commit"):
         return "unknown"
     return f"{str(git['commit'])[:8]}{' + changes' if git.get('dirty') else ''}"
-
-
-def _fingerprint(run: Run) -> str:
-    data = run.provenance.get("data")
-    return str(data.get("fingerprint") or "unknown")[:12] if isinstance(data, Mapping) else "unknown"
 
 
 def _flat(run: Run, key: str) -> str:

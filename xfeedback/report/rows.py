@@ -29,6 +29,7 @@ class Row:
         differences: paired difference to the baseline row by metric; empty without one and for the baseline itself.
         pairs: the same, seed by seed.
         p_values: of the differences' t-tests by metric, adjusted after Holm for the number of rows of the group.
+        strangers: finished seeds that read other data than the first run of the baseline row did, by the fingerprint.
     """
 
     dataset: str
@@ -44,6 +45,7 @@ class Row:
     differences: Mapping[str, Summary] = field(default_factory=dict)
     pairs: Values = field(default_factory=dict)
     p_values: Mapping[str, float] = field(default_factory=dict)
+    strangers: tuple[int, ...] = ()
 
     @property
     def done(self) -> tuple[Run, ...]:
@@ -248,7 +250,7 @@ def _values(row: Row) -> dict[str, dict[int, float]]:
 
 
 def _finished(row: Row, rows: Sequence[Row]) -> Row:
-    """``row`` with its cost ratio, summaries and differences to the baseline row that is nearest in its options."""
+    """``row`` with its cost ratio, summaries, and how it differs from the baseline row nearest in its options."""
     base = row if row.is_baseline else _nearest_baseline(row, rows)
     values = dict(row.values)
     if base is not None and STEP_RATIO not in values and (ratio := _step_ratio(row, base)):
@@ -257,7 +259,13 @@ def _finished(row: Row, rows: Sequence[Row]) -> Row:
     if base is not None and not row.is_baseline:
         found = {name: paired(values[name], base.values.get(name, {})) for name in values}
     pairs = {name: by_seed for name, by_seed in found.items() if by_seed}
-    return replace(row, values=values, pairs=pairs, summaries=_summaries(values), differences=_summaries(pairs))
+    known = {run.seed: run.data for run in row.done if run.data}
+    usual = next((run.data for run in (base or row).done if run.data), None)
+    strangers = tuple(seed for seed, data in known.items() if usual not in (None, data))
+    differences = _summaries(pairs)
+    return replace(
+        row, values=values, pairs=pairs, summaries=_summaries(values), differences=differences, strangers=strangers
+    )
 
 
 def _summaries(values: Values) -> dict[str, Summary]:

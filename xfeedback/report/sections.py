@@ -10,7 +10,7 @@ from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import bootstrap
 from xfeedback.report.svg import tag
 from xfeedback.report.tables import cell, detail_metrics, headline_metrics
-from xfeedback.report.words import fixed, is_best, judge, mean_text, status_verdict
+from xfeedback.report.words import fixed, is_best, judge, row_text, status_verdict
 
 _TOGETHER = re.compile(r"\(?[+-]\S+ \[[^]]*\]|p (< )?[\d.]+")
 """What stands on one line of a verdict: a difference with its interval, and p."""
@@ -108,10 +108,10 @@ def _verdict(row: Row, metric: str, baseline: str) -> str:
 
 
 def _result_cell(row: Row, group: Group, name: str) -> str:
-    summary, metric = row.summaries.get(name), describe(name)
+    summary = row.summaries.get(name)
     if summary is None:
         return tag("td", "–", class_="num")
-    mean, _, half = mean_text(summary, metric).partition(" ")
+    mean, _, half = row_text(row, name).partition(" ")
     shown = tag("b", mean) if is_best(row, group, name) else tag("span", mean)
     hint = f"{name}. {_seeds(row, name)}"
     return tag("td", shown + (tag("small", half) if half else ""), class_="num", data_v=summary.mean, title=hint)

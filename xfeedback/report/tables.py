@@ -15,7 +15,7 @@ from xfeedback.report.findings import findings
 from xfeedback.report.metrics import FORGETTING, INSIDE, STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Group, Row
 from xfeedback.report.stats import Summary, bootstrap
-from xfeedback.report.words import escape_markdown, is_best, judge, mean_text, status_verdict
+from xfeedback.report.words import escape_markdown, is_best, judge, row_text, status_verdict
 
 COLUMNS = (
     "dataset", "model", "method", "metric", "mean", "sd", "ci_low", "ci_high", "n_seeds", "published", "verdict",
@@ -23,7 +23,10 @@ COLUMNS = (
 )  # fmt: skip
 CALIBRATION = ("calibration/ece", "calibration/nll")
 _WIDTH = 110
-NOTE = "Mean over seeds ± half the width of its 95 % Student interval; a single seed has none. n: finished seeds."
+NOTE = (
+    "Mean over seeds ± half the width of its 95 % Student interval; a single seed has none. n: finished seeds; "
+    "(2 of 3) stands where not all of them have a number."
+)
 
 
 def rule_note(baseline: str) -> str:
@@ -39,7 +42,8 @@ def ranks_note(comparison: Comparison) -> str:
     if not comparison.ranks:
         return ""
     listed = ", ".join(f"{label} {rank:.2f}" for label, rank in comparison.ranks.items())
-    return f"Mean rank over the {len(comparison.groups)} tables (1 = best): {listed}."
+    ranked = sum(group.headline is not None for group in comparison.groups)
+    return f"Mean rank over the {ranked} tables (1 = best): {listed}."
 
 
 def long_csv(comparison: Comparison) -> str:
@@ -135,9 +139,9 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
 
 
 def cell(row: Row, metric: str, first: bool) -> str:
-    """Text of one cell: the mean with its half width; ``failed`` or ``unfinished`` once in an empty row; a dash."""
+    """Text of one cell: as :func:`row_text`; ``failed`` or ``unfinished`` once in an empty row; a dash."""
     if metric in row.summaries:
-        return mean_text(row.summaries[metric], describe(metric))
+        return row_text(row, metric)
     if row.done or not first:
         return "–"
     return "failed" if any(run.status == "failed" for run in row.runs) else "unfinished"

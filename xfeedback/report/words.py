@@ -45,9 +45,16 @@ def against(row: Row, metric: str, baseline: str) -> str:
     if difference.interval is None:
         return f"{signed(difference.mean)} relative to {baseline} (1 seed, no interval)"
     p_value = probability(row.p_values[metric])
+    common = in_common(row, metric)
     if not row.differs(metric):
-        return f"no difference from {baseline} shown ({span(difference)}, {p_value})"
-    return f"{span(difference)} {'over' if difference.mean > 0 else 'relative to'} {baseline}, {p_value}"
+        return f"no difference from {baseline} shown ({span(difference)}, {p_value}{common})"
+    return f"{span(difference)} {'over' if difference.mean > 0 else 'relative to'} {baseline}, {p_value}{common}"
+
+
+def in_common(row: Row, metric: str) -> str:
+    """``, 3 seeds in common`` where the difference is of fewer seeds than the mean beside it; else empty."""
+    pairs = row.differences[metric].n
+    return f", {pairs} seeds in common" if 1 < pairs < row.summaries[metric].n else ""
 
 
 def probability(p_value: float) -> str:
@@ -110,6 +117,13 @@ def mean_text(summary: Summary, metric: Metric) -> str:
     """``93.1 ± 1.4``: the mean and half the width of its 95 % interval; the mean alone for one seed."""
     text = fixed(summary.mean, metric.digits)
     return text if summary.interval is None else f"{text} ± {fixed(summary.interval.half_width, metric.digits)}"
+
+
+def row_text(row: Row, metric: str) -> str:
+    """As :func:`mean_text`; where not all finished runs have the metric ``93.1 ± 1.4 (2 of 3)``."""
+    summary, done = row.summaries[metric], len(row.done)
+    text = mean_text(summary, describe(metric))
+    return text if summary.n == done else f"{text} ({summary.n} of {done})"
 
 
 def is_best(row: Row, group: Group, metric: str) -> bool:
