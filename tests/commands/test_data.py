@@ -96,8 +96,13 @@ def test_what_is_left_out_and_what_is_there_twice_is_said(tmp_path, capsys):
     root = pictures(tmp_path / "pets")
     (root / "images" / "cat" / "notes.txt").write_text("")
     (root / "images" / "cat" / "7.png").write_bytes((root / "images" / "dog" / "1.png").read_bytes())
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for name, exif in (("turned", turned), ("not", Image.Exif())):
+        Image.new("RGB", (8, 8)).save(root / "images" / "cat" / f"{name}.jpg", exif=exif)
     commands.run(["data", "check", str(root)])
     out = capsys.readouterr().out
+    assert "1 image(s) are turned by viewers (EXIF orientation)" in out
     assert "1 file(s) are left out" in out
     assert "1 group of files with the same content in several classes, e.g. " in out
     assert "cat/7.png" in out

@@ -13,6 +13,8 @@ from xfeedback.data.sets import audio_folder, image_folder, series_file, text_fi
 from xfeedback.errors import UserError
 from xfeedback.kinds import Kind
 
+ORIENTATION = 0x0112
+"""The number of EXIF's entry; 1: the pixels stand as they are shown."""
 HEAD = ("text", "label")
 """Columns of a table of texts."""
 
@@ -86,11 +88,12 @@ def _image_folder(path: Path) -> Found:
         _, names, items = image_folder.listed(config)
         with found.noting():
             _note_splits(found, *image_folder.splits(config, names, items))
-    annotated = 0
+    annotated = turned = 0
     for item in items:
         with found.noting():
             picture = images.picture_of(item.picture)
             sizes.append((picture.width, picture.height))
+            turned += picture.getexif().get(ORIENTATION, 1) != 1
             regions = [
                 region(picture.height, picture.width) for region in (item.mask, item.wrong) if region is not None
             ]
@@ -99,6 +102,11 @@ def _image_folder(path: Path) -> Found:
     if config.has_masks:
         given = [name for name in (*image_folder.RIGHT, "wrong") if (path / name).exists()]
         found.what += f" with {' and '.join(given)}"
+    if turned:
+        found.warnings.append(
+            f"{turned} image(s) are turned by viewers (EXIF orientation); training takes the pixels as they are "
+            "stored, and masks and boxes must fit those"
+        )
     if sizes:
         found.facts["sizes"] = _range([f"{width}x{height}" for width, height in sorted(sizes)])
     note_copies(found, pictures)
