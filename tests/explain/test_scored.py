@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -43,6 +45,21 @@ def test_occlusion_equals_captum(network):
     found = enlarged(occlusion(network, X, target, (4, 3), fill=0.25), (16, 12))
     oracle = Occlusion(network).attribute(X, (2, 4, 4), (2, 4, 4), 0.25, target)
     torch.testing.assert_close(found.float(), oracle[:, 0], rtol=1e-5, atol=1e-7)  # captum gives float32
+
+
+@pytest.mark.parametrize(("size", "grid"), [((7, 9), (3, 4)), ((16, 12), (7, 5)), ((5, 6), (8, 6))])
+def test_the_fall_of_a_cell_is_drawn_over_what_was_covered(size, grid):
+    """A network that reads one pixel: the map is there at this pixel, and only in cells that were covered with it."""
+    x, target = torch.ones(1, 1, *size), torch.zeros(1, dtype=torch.int64)
+    for row in range(size[0]):
+        for column in range(size[1]):
+            found = enlarged(occlusion(partial(_pixel, row, column), x, target, grid), size)[0]
+            rows, columns = (torch.arange(s) * n // s for s, n in zip(size, grid, strict=True))
+            assert torch.equal(found > 0, (rows == rows[row])[:, None] & (columns == columns[column]))
+
+
+def _pixel(row, column, x):
+    return x[:, 0, row, column, None]
 
 
 def test_cells_of_the_occlusion_cover_every_pixel_once(network):

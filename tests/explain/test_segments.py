@@ -58,6 +58,12 @@ def test_superpixels_are_computed_once_a_clip(monkeypatch):
     assert first.counts == tuple(int(labels.max()) + 1 for labels in first.labels)
 
 
+def test_blank_images_of_other_proportions_have_their_own_superpixels():
+    """Their bytes are the same."""
+    segmenter = Segmenter(kind="slic", n=4)
+    assert [segmenter(torch.zeros(1, 1, *size)).labels.shape[1:] for size in ((8, 16), (16, 8))] == [(8, 16), (16, 8)]
+
+
 def test_each_kind_of_input_has_its_own_segments():
     auto = Segmenter()
     assert auto(clips()).labels.shape == (3, 31, 33)

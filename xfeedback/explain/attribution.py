@@ -1,7 +1,6 @@
 """Explanations of a trained network that need many passes: for scoring, not for training."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from xfeedback.explain.gradient import gradient
@@ -50,20 +49,21 @@ def occlusion(network: nn.Module, x: Tensor, target: Tensor, grid: tuple[int, in
         Signed ``(B, rows, columns)``.
     """
     whole = explained_output(network(x), target, "logit")
-    rows, columns = (_edges(n, side) for n, side in zip(grid, x.shape[2:], strict=True))
+    rows, columns = (_cells(side, n, x.device) for side, n in zip(x.shape[2:], grid, strict=True))
     falls = []
-    for top, bottom in rows:
-        for left, right in columns:
-            covered = x.clone()
-            covered[:, :, top:bottom, left:right] = fill
+    for row in range(grid[0]):
+        for column in range(grid[1]):
+            covered = x.masked_fill((rows == row)[:, None] & (columns == column), fill)
             falls.append(whole - explained_output(network(covered), target, "logit"))
     return torch.stack(falls, 1).view(len(x), *grid)
 
 
-def _edges(n: int, side: int) -> list[tuple[int, int]]:
-    return [(i * side // n, (i + 1) * side // n) for i in range(n)]
-
-
 def enlarged(cells: Tensor, size: tuple[int, int]) -> Tensor:
-    """Return cells ``(B, h, w)`` as blocks of pixels ``(B, H, W)``."""
-    return F.interpolate(cells[:, None], size, mode="nearest")[:, 0]
+    """Return cells ``(B, h, w)`` as the blocks of pixels ``(B, H, W)`` that :func:`occlusion` covers."""
+    rows, columns = (_cells(side, n, cells.device) for side, n in zip(size, cells.shape[1:], strict=True))
+    return cells[:, rows[:, None], columns]
+
+
+def _cells(side: int, n: int, device: torch.device) -> Tensor:
+    """Return which of n cells each pixel of a side lies in, ``(side,)``."""
+    return torch.arange(side, device=device) * n // side

@@ -151,7 +151,8 @@ class Segmenter:
         return torch.where(steps < 0, -1, steps * columns + column)
 
     def _superpixels(self, image: Tensor) -> Tensor:
-        key = hashlib.sha1(image.contiguous().numpy().tobytes(), usedforsecurity=False).digest()
+        content = repr((image.shape, image.dtype)).encode() + image.contiguous().numpy().tobytes()
+        key = hashlib.sha1(content, usedforsecurity=False).digest()
         if key not in self._known:
             found = slic_labels(image, self.n, compactness=self.compactness, sigma=self.sigma, channels=self.channels)
             self._known[key] = found.numpy().astype(np.int16)

@@ -18,7 +18,7 @@ def doubts(row: Row) -> list[str]:
 
 
 def warnings(group: Group) -> list[str]:
-    """Sentences on rows of other data, collapsed ones and ones of two seeds; a missing interval is said where there is one."""
+    """Sentences on rows of other data, collapsed ones and ones of two seeds; a single seed is named with its number."""
     strange = [f"{row.label} ({line})" for row in group.rows for line in _of_other_data(row)]
     fallen = [f"{row.label} ({line})" for row in group.rows for line in _collapsed(row)]
     few = [row.label for row in group.rows if 1 < len(row.done) < FEWEST]
