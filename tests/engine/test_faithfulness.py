@@ -216,6 +216,21 @@ class Sign(nn.Module):
         return torch.stack([-inside, inside], 1)
 
 
+def test_scores_that_no_map_has_are_left_out_with_a_note():
+    """A network that says the same of everything has constant maps: their precision is 0/0, no number for a result."""
+    network = Net(n=12)
+    nn.init.zeros_(network.last.weight)
+    x = torch.rand(5, 4, 3, generator=numbers)
+    batch = Batch(x=x, y=torch.zeros(5, dtype=torch.int64), index=torch.arange(5), mask=x > 0.5)
+    explains = Explained(network=network.eval(), layer=None, baseline=torch.zeros(4, 3), kind="series")
+    found = faithfulness(explains, [batch], config("relevance"))
+    scores = ("aup", "aur", "aupr")
+    assert set(found.metrics) == {f"faithfulness/{score}_random" for score in scores}
+    assert set(found.curves) == {"precision_random", "recall_random"}
+    lost = {note.split(" was left out")[0] for note in found.notes}
+    assert lost == {f"faithfulness/{score}_gradient" for score in (*scores, "diff_aup", "diff_aur")}
+
+
 def test_the_masking_curve_equals_a_loop_and_falls_at_once_for_the_box():
     """Six cells of 1 or -1 decide; with a share d of the box's mass gone the sum is (6 - ceil(6 d)) of its sign."""
     x, y = torch.zeros(6, 8, 5), torch.arange(6) % 2

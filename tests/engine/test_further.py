@@ -55,6 +55,15 @@ def test_a_class_s_map_lies_in_its_own_cell():
     assert found["explanation/grid_pointing_uniform"] == pytest.approx(25)
 
 
+def test_a_grid_of_dead_maps_has_no_share():
+    class Sure(Colour):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.detach()) + 0 * x.sum((1, 2, 3))[:, None]
+
+    found = measured(Sure(), pictures(), "grid_pointing", grids=2).metrics
+    assert set(found) == {"explanation/grid_pointing_uniform"}
+
+
 def test_behind_a_slow_headline_the_others_keep_their_names():
     """The scores of maps without an ending are those of the first explainer, which takes too many passes for these."""
     network, batch = Colour().eval(), pictures()

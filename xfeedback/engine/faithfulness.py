@@ -6,6 +6,7 @@ all samples of a batch go through the network together, once for each level and 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from math import isfinite
 
 import torch
 from torch import Tensor
@@ -71,9 +72,14 @@ def faithfulness(explained: Explained, batches: Iterable[Batch], config: Evaluat
                 for curve, levels in found.items():
                     tables.setdefault(f"{curve}_{name}", []).append(levels)
     whole = {curve: torch.cat(parts).cpu() for curve, parts in tables.items()}
-    metrics = {f"faithfulness/{key}": value for name in names for key, value in _scores(whole, name).items()}
+    scores = {f"faithfulness/{key}": value for name in names for key, value in _scores(whole, name).items()}
     curves = {curve: values.double().nanmean(0).tolist() for curve, values in whole.items()}
-    return Faithfulness(metrics=metrics, curves=curves, notes=notes)
+    metrics = {name: value for name, value in scores.items() if isfinite(value)}
+    lost = [
+        f"{name} was left out: all maps are constant, or no cell is relevant" for name in scores if name not in metrics
+    ]
+    curves = {curve: values for curve, values in curves.items() if all(map(isfinite, values))}
+    return Faithfulness(metrics=metrics, curves=curves, notes=(*notes, *lost))
 
 
 def _renewed(

@@ -266,9 +266,8 @@ def grid_pointing(
             return
         for name, share in cells.items():
             shares[name].append(share)
-    for name in names:
-        whole = torch.cat(shares[name]).double().nanmean()
-        found.metrics[f"explanation/grid_pointing{_ending(name, config)}"] = 100 * float(whole)
+    whole = {f"explanation/grid_pointing{_ending(name, config)}": torch.cat(shares[name]).double() for name in names}
+    found.metrics |= {name: 100 * float(v.nanmean()) for name, v in whole.items() if not bool(v.isnan().all())}
 
 
 def _in_grid(explained: Explained, images: Batch, names: tuple[str, ...], side: int, number: int) -> dict[str, Tensor]:
