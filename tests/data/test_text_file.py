@@ -111,6 +111,12 @@ def test_malformed_files_are_refused(load, tmp_path, file, rows, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("texts", [(), ("one\t1",), ("one\t1", "two\t2")])
+def test_a_file_too_small_to_be_split_is_refused(load, tmp_path, texts):
+    with pytest.raises(UserError, match=r"has no train texts"):
+        load("text_file", train=write(tmp_path / "a.tsv", "text\tlabel", *texts))
+
+
 def test_a_file_that_is_not_there_or_no_utf8_is_refused(load, tmp_path):
     with pytest.raises(UserError, match=r"cannot read .*gone.tsv"):
         load("text_file", train=str(tmp_path / "gone.tsv"))

@@ -110,8 +110,10 @@ def stratified(y: Ints, n: int, seed: int = SPLIT_SEED) -> Ints:
         seed: of the draw.
 
     Returns:
-        Sorted positions ``(n,)``, int64.
+        Sorted positions ``(n,)``, int64; none of nothing.
     """
+    if not len(y):
+        return np.zeros(0, dtype=np.int64)
     classes, counts = np.unique(y, return_counts=True)
     exact = counts * (n / len(y))
     quota = np.floor(exact).astype(np.int64)
