@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from tests.methods import tiny
-from xfeedback.errors import TrainingError
+from xfeedback.errors import TrainingError, UserError
 from xfeedback.feedback import Feedback, FeedbackModule, Step, View
 
 
@@ -101,6 +101,33 @@ def test_two_feedbacks_that_need_the_same_layer_tap_it_once():
     assert list(step.features) == ["features"]
     assert set(terms) == {"ce", "xbl/distance", "rrr/gradient"}
     assert step.x.requires_grad
+
+
+@pytest.mark.parametrize("kind", tiny.NETWORKS)
+@pytest.mark.parametrize("name", ["xbl", "rrr_g", "gain", "rsc", "challenger"])
+def test_what_stands_behind_frozen_weights_is_explained_all_the_same(name, kind):
+    """The head alone is trained, as the first thing to try on a trained network: its gradients are those of ever."""
+    options = {"site": "hidden"} if name == "challenger" else {}
+    gradients = []
+    for trains in (True, False):
+        host = tiny.module(tiny.feedback(name, **options), kind=kind)
+        host.network.features.requires_grad_(trains)  # type: ignore[union-attr]
+        _, terms = host.loss_terms(tiny.batch(), host.active(), ("0", 0, 0, 1))
+        torch.stack(list(terms.values())).sum().backward()
+        gradients.append(host.network.get_parameter("head.weight").grad)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_compiled_networks_are_refused_where_layers_are_looked_into(whole):
+    network = tiny.network()
+    if whole:
+        network = torch.compile(network, backend="eager")  # type: ignore[assignment]
+    else:
+        network.features.compile(backend="eager")  # type: ignore[union-attr]
+    FeedbackModule(network, [tiny.feedback("plain"), tiny.feedback("caipi")])
+    with pytest.raises(UserError, match=r"^xbl looks into .* give the network itself, not torch.compile"):
+        FeedbackModule(network, [tiny.feedback("caipi"), tiny.feedback("xbl")])
 
 
 def test_noise_of_the_clean_pass_is_the_same_whatever_is_on():

@@ -9,12 +9,12 @@ import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn, optim
 
-from xfeedback.errors import FeedbackWarning, TrainingError
+from xfeedback.errors import FeedbackWarning, TrainingError, UserError
 from xfeedback.feedback.base import Feedback, View
 from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule, steps_of
 from xfeedback.feedback.step import Step
-from xfeedback.models.running import altered, recalled
+from xfeedback.models.running import altered, is_compiled, recalled
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
@@ -46,6 +46,9 @@ class FeedbackModule(LightningModule):
         seed: keys all noise of training (dropout, fills).
         channels_last: run 4-D inputs in channels-last memory format.
         val_names: names of the validation loaders, in order.
+
+    Raises:
+        UserError: a feedback refuses the network, or looks into one that ``torch.compile`` runs.
     """
 
     def __init__(
@@ -64,6 +67,12 @@ class FeedbackModule(LightningModule):
             with torch.random.fork_rng(devices=[]):
                 torch.default_generator.manual_seed(derive(seed, "prepare", feedback.name))
                 network = feedback.prepare(network, torch.empty(0) if example is None else example)
+        looking = [feedback.name for feedback in feedbacks if feedback.layers or not feedback.compiles]
+        if looking and is_compiled(network):
+            raise UserError(
+                f"{looking[0]} looks into the network or takes gradients of gradients, which torch.compile does not "
+                "allow: give the network itself, not torch.compile(network)."
+            )
         if channels_last:
             network = network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.network = network

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -13,12 +14,19 @@ from xfeedback.models.torch_bases import BatchNorm, NormBase
 
 @contextmanager
 def tapped(network: nn.Module, layers: Sequence[str]) -> Generator[dict[str, Tensor]]:
-    """Collect the named layers' outputs, of any shape, during forwards inside the block, as parts of the graph."""
+    """Collect the named layers' outputs, of any shape, during forwards inside the block, as parts of the graph.
+
+    One that nothing trained has made, behind frozen weights, becomes a start of the graph: it can be explained as well.
+    """
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> RemovableHandle:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> None:
+        def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:
+            fixed = isinstance(output, Tensor) and output.is_floating_point() and not output.requires_grad
+            if fixed and torch.is_grad_enabled():
+                output = output.detach().requires_grad_().clone()  # the next layer may work in place
             outputs[name] = output
+            return output
 
         return get_layer(network, name).register_forward_hook(hook)
 
@@ -72,6 +80,11 @@ def hold(network: nn.Module, names: Collection[str], *, still: bool) -> None:
     for name, layer in network.named_modules():
         if name in names:
             layer.train(not still)
+
+
+def is_compiled(network: nn.Module) -> bool:
+    """Whether ``torch.compile`` runs a network or a part of it: what looks into its layers later may go unnoticed."""
+    return any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in network.modules())  # pyright: ignore[reportPrivateUsage]
 
 
 @contextmanager
