@@ -191,6 +191,16 @@ def test_what_is_refused_leaves_nothing(tmp_path):
     assert not list(Path(tmp_path).iterdir())
 
 
+def test_a_method_without_a_single_annotation_to_learn_from_is_refused(tmp_path):
+    x, y = np.zeros((40, 12, 12), np.uint8), np.arange(40) % 2
+    np.savez(tmp_path / "a.npz", x_train=x, y_train=y, x_test=x, y_test=y, mask_train=0 * x, mask_test=x + 1)
+    dataset = {"name": "image_arrays", "file": str(tmp_path / "a.npz"), "limit_train": None, "limit_test": None}
+    own = small_spec(tmp_path, dataset=dataset, decoy={"name": "none"}, method={"rrr": {}})
+    with pytest.raises(UserError, match="method=rrr needs annotations, and not one of the 40 training samples of"):
+        load_task(own)
+    load_task(small_spec(tmp_path, dataset=dataset, decoy={"name": "none"}))
+
+
 def test_a_run_resumes_in_the_same_process(done, tmp_path, monkeypatch):
     spec = small_spec(tmp_path, method={"xbl": {}})
     stopped_before_its_end(spec, monkeypatch)

@@ -216,3 +216,20 @@ def test_the_objective_and_its_direction_follow_from_the_run(tmp_path):
 def test_explanations_are_made_where_they_are_the_objective(tmp_path):
     (spec,) = study(tmp_path, objective="val/explanation/inside", seeds=(0,)).specs(small_spec(tmp_path))
     assert spec.evaluation.explained == 20
+
+
+def test_a_file_of_trials_that_was_cut_off_is_mended_and_a_damaged_one_is_named(tmp_path):
+    whole = run(study(tmp_path / "whole"), tmp_path / "whole", Launcher())
+    run(study(tmp_path / "cut", n_trials=3), tmp_path / "cut", Launcher())
+    path = study(tmp_path / "cut").outputs / "study.log"
+    path.write_bytes(path.read_bytes()[:-20])
+    launcher = Launcher()
+    assert run(study(tmp_path / "cut"), tmp_path / "cut", launcher) == whole
+    assert len(launcher.ran) == 6, "the runs of the trial that was lost are found"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join([lines[0], lines[1][:-20], *lines[2:]]))
+    with pytest.raises(UserError, match=r"study\.log is damaged: .*Remove it: the same trials are asked for again"):
+        run(study(tmp_path / "cut"), tmp_path / "cut", Launcher())
+    path.unlink()
+    assert run(study(tmp_path / "cut"), tmp_path / "cut", launcher) == whole
+    assert len(launcher.ran) == 6

@@ -116,7 +116,8 @@ def load_task(spec: RunSpec) -> Task:
     """Load the data set with its decoys, annotations, and what its phases set aside.
 
     Raises:
-        UserError: among others, evaluation on validation data is asked for and there are none.
+        UserError: among others, no training sample has the annotation that a method needs, or evaluation on validation
+            data is asked for and there are none.
     """
     paths = spec.paths
     task = data.load(
@@ -131,7 +132,18 @@ def load_task(spec: RunSpec) -> Task:
     if spec.trainer.select_on in AUDITS:
         where = "the test set" if spec.trainer.select_on == "test" else "the next slice"
         task = replace(task, stamps=(*task.stamps, f"audit: weights selected on {where}"))
+    _refuse_unannotated(spec, task)
     return task.on_validation() if spec.evaluation.split == "validation" else task
+
+
+def _refuse_unannotated(spec: RunSpec, task: Task) -> None:
+    """Refuse a method that would have nothing to learn from: it would train as plain, under its own name."""
+    marked = [part.annotated for part in (task.train, task.pool) if part is not None and part.annotated is not None]
+    if marked and spec.needs_annotation() and not any(bool(flags.any()) for flags in marked):
+        raise UserError(
+            f"method={spec.method} needs annotations, and not one of the {len(task.train)} training samples of "
+            f"{task.name} has one. Annotate some, or choose method=plain."
+        )
 
 
 def build_module(spec: RunSpec, task: Task) -> FeedbackModule:

@@ -27,7 +27,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from xfeedback.engine.folder import RunFolder, locked
+from xfeedback import files
+from xfeedback.engine.folder import RunFolder, locked, unwritable
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.tune import Direction, TuneConfig, direction, objective
 from xfeedback.errors import Preempted, TrainingError, UserError
@@ -103,10 +104,19 @@ class TuningStudy:
         return max(0, self.config.n_trials - len(self.trials))
 
     def read(self) -> None:
-        """Take up the trials of earlier commands, if there are any; writes nothing."""
-        if not (self.outputs / STORE).exists():
+        """Take up the trials of earlier commands, if there are any; writes nothing.
+
+        Raises:
+            UserError: the file that holds them is damaged.
+        """
+        path = self.outputs / STORE
+        if not path.exists():
             return
-        storage = self._storage()
+        try:
+            storage = self._storage()
+        except ValueError as error:
+            again = "Remove it: the same trials are asked for again, and their finished runs are found"
+            raise UserError(f"{path} is damaged: {error}. {again}.") from error
         if self.outputs.name in optuna.get_all_study_names(storage):
             stored = optuna.load_study(storage=storage, study_name=self.outputs.name)
             self._asking = self._empty()
@@ -120,6 +130,7 @@ class TuningStudy:
             UserError: the folder can't be written, or another process is at work on the study.
         """
         with locked(self.outputs, "study"):
+            _drop_half_line(self.outputs / STORE)
             self.read()
             yield
 
@@ -182,6 +193,17 @@ class TuningStudy:
             if not isfinite(scores[-1]):
                 return scores[:-1], f"{self.objective} is {scores[-1]} with seed {spec.seed}"
         return scores, None
+
+
+def _drop_half_line(path: Path) -> None:
+    """Drop what a write that was cut off left at the end of a file of lines; the next line would begin behind it."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if whole != content:
+        try:
+            files.write_bytes(path, whole)
+        except OSError as error:
+            raise unwritable(path, error) from error
 
 
 def _holds(distribution: BaseDistribution, value: Any) -> bool:
