@@ -85,6 +85,8 @@ def test_the_card_says_what_a_person_must_know(exported, done):
     record = json.loads((done / "result.json").read_text())
     for word in ("acc/test", record["run"], record["weights_sha256"], "seed 0", "load(", "cat, dog", "## Limits"):
         assert word in card
+    for name, digits in (("acc/test", 2), ("calibration/brier", 3)):
+        assert f"| {name} | {record['metrics'][name]:.{digits}f} |" in card
     commit = json.loads((done / "provenance.json").read_text())["git"]["commit"]
     assert str(commit) in card
     assert {file.name for file in exported.iterdir()} >= {"model.safetensors", "config.yaml", "inputs.json"}
@@ -260,6 +262,8 @@ def test_texts_are_predicted_and_explained(tmp_path, capsys, monkeypatch):
     assert commands.run(["explain", str(outcome.folder), "w1 fine w2"]) == 0
     assert "gradient of" in capsys.readouterr().out
     assert (tmp_path / "explanation.png").stat().st_size > 500
+    review = "w1 fine w2 dull " * 20  # longer than the name of a file may be
+    assert commands.run(["explain", str(outcome.folder), review, "--to", "explanation.png"]) == 0
     with pytest.raises(UserError, match=r"two\.txt holds 2, and one at a time is explained"):
         commands.run(["explain", str(outcome.folder), "two.txt"])
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from xfeedback.kinds import WORDS
+from xfeedback.report.metrics import describe
 
 if TYPE_CHECKING:
     from xfeedback.trained import TrainedRun
@@ -42,7 +43,7 @@ def text(loaded: "TrainedRun", without_onnx: str | None) -> str:
         "own.\n",
         "## Figures\n",
         "On the test set, by the selected weights; shares in percent (docs/data.md, section Metrics).\n",
-        _table(("figure", "value"), sorted((name, _number(value)) for name, value in result["metrics"].items())),
+        _table(("figure", "value"), sorted((name, _figure(name, value)) for name, value in result["metrics"].items())),
         "## Data\n",
         _table(("what", "value"), _data(loaded)),
         "## Method\n",
@@ -144,6 +145,11 @@ def _table(head: tuple[str, str], rows: Any) -> str:
     lines = [f"| {head[0]} | {head[1]} |", "|---|---|"]
     lines += [f"| {name} | {str(value).replace('|', '/')} |" for name, value in rows]
     return "\n".join(lines) + "\n"
+
+
+def _figure(name: str, value: Any) -> str:
+    """A metric with two decimals, or as many as in a report where these are more."""
+    return f"{value:.{max(2, describe(name).digits)}f}" if isinstance(value, float) else str(value)
 
 
 def _number(value: Any) -> str:

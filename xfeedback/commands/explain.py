@@ -1,6 +1,7 @@
 """``xfeedback explain RUN image.png``: where the network looks, beside what it was shown."""
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -136,12 +137,12 @@ def _started(loaded: "TrainedRun", explained: "Explained", name: str) -> "Explai
 
 def _place(file: str, to: Path | None) -> Path:
     """Where the picture is written."""
+    path, given = Path(file), os.path.isfile(file)  # noqa: PTH113 - no file, too, where a text is too long for a name
     if to is None:
-        path = Path(file)
-        return path.with_name(f"{path.stem}.heat.png") if path.is_file() else Path("explanation.png")
+        return path.with_name(f"{path.stem}.heat.png") if given else Path("explanation.png")
     if to.suffix.lower() != ".png":
         raise UserError(f"--to {to} must be a .png file")
-    if to.exists() and Path(file).exists() and to.samefile(file):
+    if given and to.exists() and to.samefile(path):
         raise UserError(f"--to {to} is the file that is explained; choose another")
     return to
 
