@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ from torch import nn, optim
 
 from tests.engine.small import small_spec
 from xfeedback.continual.phases import Loading, Phases
+from xfeedback.continual.rows import take
 from xfeedback.engine import phases as engine
 from xfeedback.engine.record import Record, restore_buffers
 from xfeedback.engine.run import build_module, load_task, run_experiment
@@ -156,6 +158,16 @@ def test_phases_of_classes(tmp_path):
     replayed = Phases(spec(tmp_path, {**CLASSES, "replay": "all", "outputs": "per_phase"}).phases, task)
     assert replayed.classes(1) == tuple(range(10))
     assert len(indices(replayed.phase(1, torch.arange(0), loading()).ordered)) == len(task.train)
+
+
+@pytest.mark.parametrize(("part", "name"), [("train", "training"), ("val", "validation"), ("test", "test")])
+def test_a_phase_without_samples_is_refused_before_training(part, name, tmp_path):
+    one = spec(tmp_path, {**CLASSES, "n": 10})
+    task = load_task(one)
+    split = getattr(task, part)
+    without = replace(task, **{part: take(split, (split.y != 3).nonzero().flatten())}, _resident={})
+    with pytest.raises(UserError, match=f"the {name} set has no sample of class 3, all that phase 3 has"):
+        Phases(one.phases, without)
 
 
 def test_phases_of_portions_and_replay(tmp_path):

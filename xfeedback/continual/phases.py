@@ -10,6 +10,7 @@ from xfeedback.continual.options import PhasesConfig
 from xfeedback.continual.rows import class_chunks, join, portions, slices, take
 from xfeedback.data.loader import Loader
 from xfeedback.data.task import Split, Task
+from xfeedback.errors import UserError
 from xfeedback.seeding import derive
 from xfeedback.types import Phase
 
@@ -71,12 +72,16 @@ class Phases:
         tests: what the network is tested on between phases: for ``classes`` the test samples of each phase's classes,
             for ``portions`` the whole test set, for ``mistakes`` each slice of the pool.
         val_tests: the same in the validation set, whole but for ``classes``; empty without one.
+
+    Raises:
+        UserError: there are too few classes, or samples, for so many phases.
     """
 
     def __init__(self, config: PhasesConfig, task: Task, select_on: str = "") -> None:
         self.config, self.task, self.count = config, task, config.count
         self._audit = select_on if select_on in AUDITS else ""
         self._chunks = class_chunks(task.n_classes, config) if config.name == "classes" else []
+        self._refuse_phases_without_samples()
         portioned = config.name == "portions"
         self._portions = (
             [torch.from_numpy(rows) for rows in portions(task.train.y.numpy(), config)] if portioned else []
@@ -87,6 +92,17 @@ class Phases:
         sliced = tuple(Test(rows=rows, learned=k) for k, rows in enumerate(self._slices, 1))
         self.tests = sliced or self._tests_in(task.test)
         self.val_tests = () if task.val is None else self._tests_in(task.val)
+
+    def _refuse_phases_without_samples(self) -> None:
+        """Refuse phases that some part of the data has no sample for: nothing to train on, to select on or to test."""
+        parts = {"training": self.task.train, "validation": self.task.val, "test": self.task.test}
+        for part, split in parts.items():
+            for number, chunk in enumerate(self._chunks):
+                if split is not None and not len(_rows_of(split, chunk)):
+                    raise UserError(
+                        f"phases=classes: the {part} set has no sample of class {', '.join(map(str, chunk))}, all that "
+                        f"phase {number} has. Choose fewer phases with phases.n, or give more samples."
+                    )
 
     def _tests_in(self, split: Split) -> tuple[Test, ...]:
         own = self.config.outputs == "per_phase"
