@@ -233,3 +233,14 @@ def test_a_file_of_trials_that_was_cut_off_is_mended_and_a_damaged_one_is_named(
     path.unlink()
     assert run(study(tmp_path / "cut"), tmp_path / "cut", launcher) == whole
     assert len(launcher.ran) == 6
+
+
+def test_the_command_for_the_best_says_once_which_seeds(tmp_path):
+    found = study(tmp_path, n_trials=1, seeds=(3, 4))
+    run(found, tmp_path, Launcher())
+    words = tuned.command(
+        found, ["method=xbl", "seeds=2", "seed=3", "sweep.fail_fast=true", "execution=serial"]
+    ).split()
+    assert words[:5] == ["python", "run.py", "-m", "method=xbl", "seed=3"]
+    assert words[-1] == "seed=3,4"
+    assert len(words) == 6 + len(SPACE)

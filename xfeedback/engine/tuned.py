@@ -18,6 +18,8 @@ from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.study import REASON, SCORES, TuningStudy
 from xfeedback.errors import TrainingError
 
+OF_STUDY = ("seeds=", "execution=", "sweep.")
+"""What options begin with that say how trials are run; with the best one they would say it twice, or of one run."""
 SHOWN = 10
 """Rows of the table on the screen; the file has all."""
 _OUT = Console(highlight=False, soft_wrap=True)
@@ -102,7 +104,8 @@ def command(study: TuningStudy, fixed: Sequence[str]) -> str:
     """Return the command that trains and tests with the best trial's values."""
     many = ["-m"] if len(study.seeds) > 1 else []
     seeds = [f"seed={','.join(map(str, study.seeds))}"]
-    words = [*many, *fixed, *overrides(study.ranked[0].params), *seeds]
+    kept = [word for word in fixed if not word.lstrip("+").startswith(OF_STUDY)]
+    words = [*many, *kept, *overrides(study.ranked[0].params), *seeds]
     return f"python run.py {shlex.join(words)}"
 
 
