@@ -51,7 +51,7 @@ class Trace:
 
 
 def need_example(network: nn.Module, example: Tensor) -> None:
-    """Refuse to look into a network without an input to run it on: ``example`` is empty.
+    """Refuse to look into a network without an input ``(1, ...)`` to run it on: ``example`` is empty.
 
     Raises:
         UserError: it is.
