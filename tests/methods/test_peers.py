@@ -13,6 +13,7 @@ from tests.conftest import ROOT
 from tests.methods import tiny
 from xfeedback import methods
 from xfeedback.config import from_mapping
+from xfeedback.continual.heads import among
 from xfeedback.errors import UserError
 from xfeedback.feedback import FeedbackConfig, Step
 from xfeedback.methods.cutmix import box
@@ -218,6 +219,18 @@ def test_label_smoothing_of_mixtures():
     step, found = terms(tiny.feedback("mixup", alpha=1.0), tiny.feedback("label_smoothing", epsilon=0.2))
     expected = F.cross_entropy(step.logits, 0.8 * step.batch.target + 0.02)
     assert sum(found.values()).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_label_smoothing_spares_classes_that_do_not_compete():
+    feedback = tiny.feedback("label_smoothing", epsilon=0.3)
+    host, batch = tiny.module(feedback), tiny.batch()
+    n = host.network(batch.x).shape[1]
+    with among(host.network, [0, n - 1]):
+        found = host.loss_terms(replace(batch, y=(batch.y % 2) * (n - 1)), host.active(), HERE)[1]
+        logits = host.network(batch.x)[:, [0, n - 1]]
+    expected = F.cross_entropy(logits, batch.y % 2, label_smoothing=0.3)
+    assert n > 2
+    assert sum(found.values()).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_manifold_mixup_blends_at_the_layer_and_nowhere_else():

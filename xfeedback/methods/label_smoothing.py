@@ -9,6 +9,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from xfeedback.config import require
+from xfeedback.continual.heads import OUT
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step
 from xfeedback.precision import widened
 
@@ -47,8 +48,12 @@ class LabelSmoothingFeedback(Feedback[LabelSmoothingConfig]):
         return step.losses.new_full((len(step.batch),), 1 - self.strength(step.epoch))
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
-        """Return ``{"uniform": epsilon times the cross-entropy against equal shares}``; equation (8)."""
-        uniform = -widened(step.logits).log_softmax(1).mean()
+        """Return ``{"uniform": epsilon times the cross-entropy against equal shares}``; equation (8).
+
+        Classes that do not compete in this phase have no share.
+        """
+        competes = step.logits > OUT / 2
+        uniform = -widened(step.logits).log_softmax(1).where(competes, 0).sum() / competes.sum()
         return {"uniform": self.strength(step.epoch) * uniform}
 
 
