@@ -1,5 +1,8 @@
 """Whether a method beats its controls: what is asked of a gain before it counts."""
 
+from collections.abc import Sequence
+
+from xfeedback.report.cells import differing
 from xfeedback.report.metrics import INSIDE, describe
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import Summary, paired_difference
@@ -16,12 +19,11 @@ _CHANCE = "_random"
 def against_controls(group: Group) -> list[str]:
     """Return a sentence for each method with a control in ``group``: in what it is shown to beat every one of them.
 
-    Paired by seed, 95 % intervals of each difference by itself; a method's controls are rows of the same method that
-    are stamped as such, and plain training at equal time.
+    Paired by seed, 95 % intervals of each difference by itself; see :func:`controls_of`.
     """
     sentences = []
     for row in group.rows:
-        controls = [other for other in group.rows if other.is_control and other.method in (row.method, EQUAL_TIME)]
+        controls = controls_of(row, group.rows)
         if row.is_baseline or row.is_control or not controls:
             continue
         won, lost = [], []
@@ -30,11 +32,30 @@ def against_controls(group: Group) -> list[str]:
             if nearest is None:
                 continue
             control, difference = nearest
-            text = f"{describe(metric).short} ({span(difference, describe(metric).digits)} from {control.label})"
+            whom = f" from {control.label}" if len(controls) > 1 else ""
+            text = f"{describe(metric).short} ({span(difference, describe(metric).digits)}{whom})"
             (won if difference.interval is not None and difference.interval.low > 0 else lost).append(text)
         if won or lost:
-            sentences.append(_sentence(row.label, len(controls), won, lost))
+            sentences.append(_sentence(row.label, controls, won, lost))
     return sentences
+
+
+def controls_of(row: Row, rows: Sequence[Row]) -> list[Row]:
+    """Return which of ``rows`` stand there for ``row`` to beat: plain training at equal time, and its own controls.
+
+    A control is that of the rows of its method that it differs from in the fewest options: of several weights, networks
+    or losses each has its own.
+    """
+    siblings = [other for other in rows if other.method == row.method and not other.is_control]
+
+    def apart(other: Row, control: Row) -> int:
+        return len(differing([other.options, control.options]))
+
+    def own(control: Row) -> bool:
+        nearest = min((apart(other, control) for other in siblings), default=0)
+        return control.method == row.method and apart(row, control) == nearest
+
+    return [other for other in rows if other.is_control and (other.method == EQUAL_TIME or own(other))]
 
 
 def deciding(group: Group) -> list[str]:
@@ -64,7 +85,7 @@ def _nearest(row: Row, controls: list[Row], metric: str) -> tuple[Row, Summary] 
     return control, difference
 
 
-def _sentence(label: str, count: int, won: list[str], lost: list[str]) -> str:
-    whom = "its control" if count == 1 else f"each of its {count} controls"
+def _sentence(label: str, controls: list[Row], won: list[str], lost: list[str]) -> str:
+    whom = f"its control {controls[0].label}" if len(controls) == 1 else f"each of its {len(controls)} controls"
     rest = f"; not in {', '.join(lost)}" if lost else ""
     return f"{label} is shown better than {whom} in {', '.join(won) or 'nothing'}{rest}."
