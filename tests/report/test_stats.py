@@ -60,9 +60,19 @@ def test_p_value_equals_scipy(n):
 
 
 def test_p_value_of_values_that_are_all_alike():
-    assert summarise([2.0, 2.0]).p_value == 0
+    """There is no spread to test by: the exact sign test."""
+    assert summarise([2.0, 2.0]).p_value == scipy_stats.binomtest(2, 2).pvalue
+    assert summarise([90.3 - 90.2, 80.5 - 80.4, 70.7 - 70.6]).p_value == scipy_stats.binomtest(3, 3).pvalue
     assert summarise([0.0, 0.0]).p_value == 1
     assert summarise([2.0]).p_value is None
+    assert [summarise(n * [2.0]).above_zero for n in (1, 2, 5, 6)] == [False, False, False, True]
+
+
+@pytest.mark.parametrize("shift", [-2.0, 0.6, 0.8, 1.5])
+def test_above_zero_is_what_the_interval_says(shift):
+    found = summarise([shift + value - 93 for value in VALUES])
+    assert found.interval is not None
+    assert found.above_zero == (found.interval.low > 0)
 
 
 def test_holm_rejects_what_the_step_down_procedure_rejects():
@@ -92,7 +102,8 @@ def test_seeds_needed_reach_the_power_in_a_simulation():
 def test_seeds_needed_of_nothing_to_go_by():
     assert seeds_needed(summarise([1.0])) is None
     assert seeds_needed(summarise([1.0, -1.0])) is None
-    assert seeds_needed(summarise([1.0, 1.0])) == 2
+    assert seeds_needed(summarise([1.0, 1.0])) == 6
+    assert scipy_stats.binomtest(5, 5).pvalue > 0.05 > scipy_stats.binomtest(6, 6).pvalue
     assert seeds_needed(summarise([1.0, -0.999])) is None
 
 

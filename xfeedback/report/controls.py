@@ -34,7 +34,7 @@ def against_controls(group: Group) -> list[str]:
             control, difference = nearest
             whom = f" from {control.label}" if len(controls) > 1 else ""
             text = f"{describe(metric).short} ({span(difference, describe(metric).digits)}{whom})"
-            (won if difference.interval is not None and difference.interval.low > 0 else lost).append(text)
+            (won if difference.above_zero else lost).append(text)
         if won or lost:
             sentences.append(_sentence(row.label, controls, won, lost))
     return sentences
@@ -78,10 +78,10 @@ def _nearest(row: Row, controls: list[Row], metric: str) -> tuple[Row, Summary] 
         difference = paired_difference(ours, theirs)
         if difference is not None:
             low = float("-inf") if difference.interval is None else difference.interval.low
-            found.append((low, len(found), control, difference))
+            found.append((difference.above_zero, low, len(found), control, difference))
     if len(found) < len(controls):
         return None
-    _, _, control, difference = min(found)
+    *_, control, difference = min(found)
     return control, difference
 
 

@@ -188,7 +188,7 @@ def verdict(row: Row, group: Group) -> str:
 
 
 def _above(found: Summary | None) -> bool:
-    return found is not None and found.interval is not None and found.interval.low > 0
+    return found is not None and found.above_zero
 
 
 def markdown(comparison: Comparison) -> str:

@@ -10,7 +10,7 @@ range and covers the truth about three times in four. A single seed has no inter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from math import sqrt
+from math import ceil, log2, sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,8 @@ POWER = 0.8
 BOOTSTRAP_FROM = 8
 """Values from which on a bootstrap interval covers as often as it says; see :func:`bootstrap`."""
 _RESAMPLES = 4000
+_ROUNDING = 1e-9
+"""Of the mean: what values that are alike differ by as floats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,29 @@ class Summary:
     n: int
 
     @property
+    def alike(self) -> bool:
+        """Whether several values are one and the same, as accuracies on a few samples can be, but for rounding."""
+        return self.sd is not None and self.sd <= _ROUNDING * abs(self.mean)
+
+    @property
     def p_value(self) -> float | None:
-        """Two-sided p of Student's test of the mean against 0, or None for a single value; meant for differences."""
+        """Two-sided p of Student's test of the mean against 0, or None for a single value; meant for differences.
+
+        Where all values are alike there is no spread to test by, and p is that of the exact sign test, ``2 / 2^n``.
+        """
         if self.sd is None:
             return None
-        if self.sd == 0:
-            return float(self.mean == 0)
+        if self.mean == 0:
+            return 1.0
+        if self.alike:
+            return 2.0 ** (1 - self.n)
         return 2 * float(stdtr(self.n - 1, -abs(self.mean) * sqrt(self.n) / self.sd))
+
+    @property
+    def above_zero(self) -> bool:
+        """Whether the mean is shown above 0: by its 95 % interval, or for values that are alike by the sign test."""
+        p_value = self.p_value
+        return self.mean > 0 and p_value is not None and p_value < 1 - CONFIDENCE
 
 
 def summarise(values: Sequence[float]) -> Summary:
@@ -132,8 +150,8 @@ def seeds_needed(difference: Summary, *, level: float = 1 - CONFIDENCE, limit: i
     """
     if difference.sd is None or difference.mean == 0:
         return None
-    if difference.sd == 0:
-        return 2
+    if difference.alike:
+        return ceil(1 - log2(level))
     effect = abs(difference.mean) / difference.sd
     return next((n for n in range(2, limit + 1) if _power(effect, n, level) >= POWER), None)
 
