@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from tests.methods.challenger_host import feedback_of, host_of, run, wide
+from tests.methods.challenger_host import feedback_of, host_of, run, text_host, wide
 from xfeedback.feedback import Step
+from xfeedback.types import Batch
 
 CONTROLS = ["shuffled", "shuffled_active", "random_place", "uniform", "other_sample", "init_frozen"]
 
@@ -39,3 +40,14 @@ def test_the_untrained_map_is_not_changed_by_training():
     later, _ = run(host)
     assert not torch.allclose(feedback_of(host).relevance(later, ("input",), real=True)["input"], before)
     assert len(list(host.parameters())) == len(list(host.network.parameters()))
+
+
+def test_the_untrained_map_of_texts_is_at_the_untrained_embeddings():
+    host, ids = text_host(site="input", map_source="init_frozen"), torch.tensor([[5, 6, 7, 8, 9, 0, 0, 0]])
+    points = host.network.embed(ids).detach().requires_grad_()
+    (grads,) = torch.autograd.grad(host.network(points)[:, 1].sum(), points)
+    with torch.no_grad():
+        host.network.embedding.weight.add_(torch.randn_like(host.network.embedding.weight))
+    step, _ = run(host, Batch(x=ids, y=torch.tensor([1]), index=torch.arange(1), valid=ids != 0))
+    found = feedback_of(host).relevance(step, ("input",), real=False)["input"]
+    torch.testing.assert_close(found, (points * grads).detach(), rtol=1e-10, atol=1e-14)

@@ -20,6 +20,7 @@ from xfeedback.models.layers import explained_layer
 from xfeedback.models.quiet import Quiet, quiet_part
 from xfeedback.models.running import resting_statistics
 from xfeedback.models.stages import Trace, before, noiseless
+from xfeedback.models.text_base import TextNetwork
 
 
 class RelevancePass:
@@ -83,7 +84,9 @@ class RelevancePass:
             start = loss_of(y)
         if not real and self._untrained is not None:
             like = next(step.network.parameters())
-            return self._run(self._untrained.to(like.device, like.dtype), step.x, places, start)
+            untrained = self._untrained.to(like.device, like.dtype)
+            x = untrained.embed(step.batch.x) if isinstance(untrained, TextNetwork) else step.x
+            return self._run(untrained, x, places, start)
         narrow = torch.is_autocast_enabled(step.x.device.type) and config.attr_mode == "eval"
         if self._shares and not narrow:
             return self._of_clean_pass(step, places, start)
