@@ -1,5 +1,6 @@
 """SmoothGrad, GradientSHAP, DeepLIFT and DeepSHAP against captum, closed forms and plain loops; refusals by name."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -8,8 +9,9 @@ from torch import nn
 
 from xfeedback.explain.deeplift import ExplainerInvalid, deep_shap, deeplift, gap, refuse_unruled
 from xfeedback.explain.sampled import gradient_shap, input_gradient, smoothgrad
-from xfeedback.explain.scored import Explained
+from xfeedback.explain.scored import ANEW, Explained
 from xfeedback.models.text_base import TextNetwork
+from xfeedback.seeding import generator as seeded
 
 ALL = ("gradient", "integrated_gradients", "smoothgrad", "deeplift", "gradient_shap", "deep_shap", "random", "uniform")
 numbers = torch.Generator().manual_seed(0)
@@ -68,6 +70,7 @@ def test_gradient_shap_goes_to_captums_with_many_draws():
     rows = torch.randint(3, (500, 4), generator=generator(6))
     ours = gradient_shap(network, X, Y, baselines[rows], generator(7), sd=0.09)
     torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 - captum draws from here too
     theirs = GradientShap(network).attribute(X, baselines, n_samples=500, stdevs=0.09, target=Y)
     size = theirs.abs().mean()
     assert (ours - theirs).abs().mean() < 0.12 * size
@@ -221,6 +224,31 @@ def test_texts_have_a_map_for_each_token_of_their_embeddings():
     path = IntegratedGradients(network).attribute(embedded, torch.zeros_like(embedded), target, method="riemann_middle")
     torch.testing.assert_close(maps["integrated_gradients"], path.sum(-1).abs(), rtol=1e-4, atol=1e-6)
     assert (maps["integrated_gradients"][ids == 0] == 0).all()
+
+
+@pytest.mark.parametrize("one", [[7], [3, 4, 5]])
+def test_smoothgrad_of_a_text_depends_on_no_neighbour_batch_or_padding(one):
+    """The sd is a tenth of that of this text's embeddings; drawn anew when asked for."""
+    torch.manual_seed(0)
+    explained = Explained(network=Words().double().eval(), layer=None, baseline=torch.zeros(1), kind="text")
+    alone = explained.maps(("smoothgrad",), torch.tensor([one]), target=torch.tensor([1]))[0]["smoothgrad"]
+    ids = torch.tensor([[8, 9, 10, 11, 6], one + [0] * (5 - len(one))])
+    maps = explained.maps(("smoothgrad",), ids, number=7, target=torch.tensor([0, 1]))[0]["smoothgrad"]
+    torch.testing.assert_close(maps[1, : len(one)], alone[0], rtol=1e-12, atol=0)
+    anew = explained.maps(("smoothgrad",), torch.tensor([one]), ANEW, torch.tensor([1]))[0]["smoothgrad"]
+    assert not torch.allclose(anew, alone, rtol=1e-6)
+
+
+def test_smoothgrad_of_a_text_equals_a_loop():
+    torch.manual_seed(0)
+    network, ids, target = Words().double().eval(), torch.tensor([[3, 4, 5, 0]]), torch.tensor([2])
+    x = network.embed(ids).detach()
+    draws = seeded(x.device, 0, "explain", "smoothgrad", 0)
+    noise = torch.stack([torch.randn(25, 6, dtype=x.dtype, generator=draws) for _ in range(4)], 1)
+    noise[:, 3] = 0
+    grads = [input_gradient(network, x + 0.1 * x[0, :3].std() * one, target) for one in noise]
+    found = Explained(network=network, layer=None, baseline=None, kind="text").maps(("smoothgrad",), ids, 0, target)[0]
+    torch.testing.assert_close(found["smoothgrad"], torch.stack(grads).mean(0).norm(dim=-1))
 
 
 def test_draws_are_the_same_whenever_a_map_is_computed():

@@ -15,7 +15,7 @@ from xfeedback.data.task import Task
 from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.removal import MASSES, STEPS, TENTHS, Removal
-from xfeedback.explain.scored import WITH_BACKGROUND, Explained
+from xfeedback.explain.scored import ANEW, WITH_BACKGROUND, Explained
 from xfeedback.metrics.faithfulness import area
 from xfeedback.metrics.relevance import SHARES, relevance_areas
 from xfeedback.seeding import generator
@@ -86,7 +86,7 @@ def _renewed(
     explained: Explained, names: tuple[str, ...], batch: Batch, number: int, target: Tensor | None
 ) -> list[dict[str, Tensor]]:
     """Explain a batch anew for each share of the accuracy drop above 0, with other draws, as the released program."""
-    return [explained.maps(names, batch.x, (level << 32) + number, target)[0] for level in range(1, len(TENTHS))]
+    return [explained.maps(names, batch.x, level * ANEW + number, target)[0] for level in range(1, len(TENTHS))]
 
 
 def fitting(measures: tuple[str, ...], explained: Explained, batch: Batch) -> tuple[tuple[str, ...], list[str]]:

@@ -18,7 +18,15 @@ def input_gradient(network: nn.Module, x: Tensor, target: Tensor) -> Tensor:
 
 
 def smoothgrad(
-    network: nn.Module, x: Tensor, target: Tensor, draws: Generator, *, copies: int, sd: Tensor | float, squared: bool
+    network: nn.Module,
+    x: Tensor,
+    target: Tensor,
+    draws: Generator,
+    *,
+    copies: int,
+    sd: Tensor | float,
+    squared: bool,
+    alike: bool = False,
 ) -> Tensor:
     """Return the mean over noisy copies of the input of the gradient, or of its square (Smilkov et al. 2017).
 
@@ -30,13 +38,15 @@ def smoothgrad(
         copies: how many.
         sd: of the noise, a number or a tensor that broadcasts to ``x``.
         squared: average the squares.
+        alike: the same noise for all inputs, and for the first positions ``(B, L, E)`` whatever follows them: a map
+            then depends on its input alone, not on the batch or the padding.
 
     Returns:
         Same shape as ``x``; signed unless ``squared``.
     """
     total = torch.zeros_like(x)
-    for _ in range(copies):
-        found = input_gradient(network, x + sd * _normal(x, draws), target)
+    for noise in _by_position(x, draws, copies) if alike else (_normal(x, draws) for _ in range(copies)):
+        found = input_gradient(network, x + sd * noise, target)
         total += found.square() if squared else found
     return total / copies
 
@@ -69,3 +79,9 @@ def gradient_shap(
 
 def _normal(x: Tensor, draws: Generator) -> Tensor:
     return torch.randn(x.shape, device=x.device, dtype=x.dtype, generator=draws)
+
+
+def _by_position(x: Tensor, draws: Generator, copies: int) -> Tensor:
+    """Return normal noise ``(copies, L, E)`` of which each position of ``x`` ``(B, L, E)`` is a draw of its own."""
+    like = x.new_empty(copies, *x.shape[2:])
+    return torch.stack([_normal(like, draws) for _ in range(x.shape[1])], 1)

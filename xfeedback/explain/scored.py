@@ -50,7 +50,9 @@ WITH_BACKGROUND = ("gradient_shap", "deep_shap")
 FLOORS = ("uniform", "random", "centre")
 """Maps that know nothing of the network."""
 NOISY_COPIES = {"image": 5, "series": 5, "text": 25}
-"""Copies of SmoothGrad; the sd of its noise is 1, of texts a tenth of the embeddings' sd."""
+"""Copies of SmoothGrad; the sd of its noise is 1, of a text a tenth of its embeddings' sd."""
+ANEW = 1 << 32
+"""What the number of a batch rises by each time that its maps are drawn anew."""
 SHAP_DRAWS, SHAP_NOISE = 5, 0.09
 """Baselines a sample of GradientSHAP and DeepSHAP, and the sd of the noise of the former."""
 
@@ -161,11 +163,10 @@ class Explained:
         """
         if name in PROPAGATED:
             return PROPAGATED[name](self.network, x, target)
-        draws = generator(x.device, 0, "explain", name, number)
+        alike = name == "smoothgrad" and self.kind == "text"
+        draws = generator(x.device, 0, "explain", name, number // ANEW if alike else number)
         if name == "smoothgrad":
-            sd = self._noise(x, 0.1 * x[real_tokens(x)].std()) if self.kind == "text" else 1.0
-            copies, squared = NOISY_COPIES[self.kind], self.kind == "image"
-            return smoothgrad(self.network, x, target, draws, sd=sd, copies=copies, squared=squared)
+            return self._smoothgrad(x, target, draws)
         if name == "integrated_gradients":
             return integrated_gradients(self.network, x, target, self._start(x, number))
         if name == "deeplift_functional":
@@ -173,6 +174,12 @@ class Explained:
         if name == "deeplift":
             return deeplift(self.network, x, target, self._start(x, number))
         return self._shap(name, x, target, draws)
+
+    def _smoothgrad(self, x: Tensor, target: Tensor, draws: Generator) -> Tensor:
+        copies, text = NOISY_COPIES[self.kind], self.kind == "text"
+        sd = self._noise(x, 0.1 * _deviations(x)) if text else 1.0
+        squared = self.kind == "image"
+        return smoothgrad(self.network, x, target, draws, sd=sd, copies=copies, squared=squared, alike=text)
 
     def _shap(self, name: str, x: Tensor, target: Tensor, draws: Generator) -> Tensor:
         baselines = torch.stack([self._drawn(x, draws) for _ in range(SHAP_DRAWS)])
@@ -254,6 +261,14 @@ class Explained:
 
 def _uniform(x: Tensor, draws: Generator) -> Tensor:
     return torch.rand(x.shape, device=x.device, dtype=x.dtype, generator=draws)
+
+
+def _deviations(x: Tensor) -> Tensor:
+    """Return the sd of each text's embeddings ``(B, L, E)`` over its tokens and their entries, ``(B, 1, 1)``."""
+    counts = real_tokens(x)[..., None].expand_as(x).to(x.dtype)
+    n = counts.sum((1, 2), keepdim=True)
+    mean = (x * counts).sum((1, 2), keepdim=True) / n.clamp_min(1)
+    return (((x - mean) * counts).square().sum((1, 2), keepdim=True) / (n - 1).clamp_min(1)).sqrt()
 
 
 def floor_map(name: str, like: Tensor, number: int = 0) -> Tensor:
