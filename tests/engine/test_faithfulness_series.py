@@ -68,6 +68,36 @@ def test_scores_that_no_map_has_are_left_out_with_a_note():
     assert lost == {f"faithfulness/{score}_gradient" for score in (*scores, "diff_aup", "diff_aur")}
 
 
+def test_relevance_of_padded_series_is_that_of_the_series_alone():
+    """Whatever stands in a map's padding has no mass: random maps would be worse there, and Diff better for all."""
+    lengths, mask = (8, 5, 6, 8, 5, 7), series().mask
+    valid = torch.arange(8) < torch.tensor(lengths)[:, None]
+    batch = replace(series(), valid=valid, mask=mask & valid[..., None])
+    maps = torch.rand(6, 8, 5, generator=numbers) + 0.5
+    maps = torch.where(valid[..., None], maps, torch.rand(6, 8, 5, generator=numbers))
+    found = Removal(of_series(Net(40)), batch, Y[:6], config(), 0).measured("relevance", maps)
+    for row, length in enumerate(lengths):
+        one = Batch(x=SERIES[row : row + 1, :length], y=Y[:1], index=Y[:1], mask=mask[row : row + 1, :length])
+        alone = replace(of_series(Net(length * 5)), baseline=torch.zeros(length, 5))
+        wanted = Removal(alone, one, Y[:1], config(), 0).measured("relevance", maps[row : row + 1, :length])
+        for curve, values in wanted.items():
+            torch.testing.assert_close(found[curve][row], values[0], rtol=1e-12, atol=0)
+
+
+def test_samples_without_annotation_do_not_lower_the_relevance():
+    """Their precision would be 0 whatever the map; an empty region, and one that does not count, are none."""
+    whole = series()
+    maps = torch.rand(6, 8, 5, generator=numbers)
+    mask = whole.mask.index_fill(0, torch.tensor([1]), value=False)
+    annotated = torch.tensor([True, True, False, True, True, True])
+    batch = replace(whole, mask=mask, annotated=annotated)
+    found = Removal(of_series(Net(40)), batch, Y[:6], config(), 0).measured("relevance", maps)
+    every = Removal(of_series(Net(40)), whole, Y[:6], config(), 0).measured("relevance", maps)
+    for curve, values in found.items():
+        assert values.isnan().all(1).tolist() == [False, True, True, False, False, False]
+        assert torch.equal(values[[0, 3, 4, 5]], every[curve][[0, 3, 4, 5]])
+
+
 def test_the_masking_curve_equals_a_loop_and_falls_at_once_for_the_box():
     """Six cells of 1 or -1 decide; with a share d of the box's mass gone the sum is (6 - ceil(6 d)) of its sign."""
     x, y = torch.zeros(6, 8, 5), torch.arange(6) % 2

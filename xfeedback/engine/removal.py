@@ -82,8 +82,14 @@ class Removal:
         return {"insertion": self._probabilities(torch.where(m, self.x, start) for m in self._masks(maps, STEPS))}
 
     def _relevant(self, maps: Tensor) -> Curves:
-        relevant = cast(Tensor, self.batch.mask).flatten(1)
-        precision, recall = weighted_precision_recall(scaled(maps.flatten(1).double()), relevant)
+        """Precision and recall of annotated samples, nan for the others; padding has no mass."""
+        flat, relevant = maps.flatten(1).double(), cast(Tensor, self.batch.mask).flatten(1)
+        if self.valid is not None:
+            flat = flat.where(self.valid, flat.where(self.valid, torch.inf).amin(1, keepdim=True))
+        found = weighted_precision_recall(scaled(flat), relevant)
+        counts = relevant.any(1)
+        counts = counts if self.batch.annotated is None else counts & self.batch.annotated
+        precision, recall = (curve.where(counts[:, None], torch.nan) for curve in found)
         return {"precision": precision, "recall": recall}
 
     def _masked(self, maps: Tensor) -> Curves:
