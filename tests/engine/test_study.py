@@ -206,6 +206,7 @@ def test_the_objective_and_its_direction_follow_from_the_run(tmp_path):
     assert objective(small_spec(tmp_path)) == "val/acc/random"
     assert objective(small_spec(tmp_path, trainer={"select_on": "val_correlated"})) == "val/acc/correlated"
     assert objective(small_spec(tmp_path, decoy={"name": "none"})) == "val/acc/val"
+    assert objective(small_spec(tmp_path, decoy={"name": "corner", "code": "released"})) == "val/acc/clean"
     phases = {"name": "portions", "n": 3}
     assert objective(small_spec(tmp_path, phases=phases)) == "val/continual/average_accuracy"
     assert (direction("val/explanation/inside"), direction("val/calibration/ece")) == ("maximize", "minimize")

@@ -17,7 +17,7 @@ from xfeedback.feedback import Step
 from xfeedback.methods.cdep import contribution
 from xfeedback.types import Batch
 
-SPEECH = ("bc_resnet", "ds_cnn", "kws_cnn")
+SPEECH = ("bc_resnet", "kws_cnn")
 """Networks with operations that have no rule."""
 OURS = [name for name in models.fitting("image") if name not in ("timm", *SPEECH)]
 

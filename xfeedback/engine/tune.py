@@ -21,7 +21,8 @@ class TuneConfig:
         objective: a figure on validation data, e.g. ``val/acc/random`` or ``val/explanation/inside``; ``auto``:
             the accuracy that weights are selected on, or the average over the phases' validation sets.
         direction: ``auto``: as the objective is known to be better.
-        random_trials: how many are drawn at random before the sampler learns from them.
+        random_trials: how many, the first with the defaults among them, have ended with a value before the sampler
+            learns from them; till then options are drawn at random.
         at_once: trials under way at a time, with a launcher that runs several cells at once.
         seed: of the sampler.
     """
@@ -49,7 +50,7 @@ def objective(base: RunSpec) -> str:
         return "val/continual/average_accuracy"
     wanted = base.trainer.select_on
     if wanted in ("auto", "last"):
-        return f"val/acc/{'random' if base.decoy.on else 'val'}"
+        return f"val/acc/{base.decoy.val_views[0] if base.decoy.on else 'val'}"
     return f"val/acc/{wanted.removeprefix('val_')}"
 
 

@@ -170,6 +170,7 @@ LAYERS: Mapping[type[nn.Module], Callable[..., Pair]] = {
     nn.AvgPool2d: _linear_layer,
     nn.AdaptiveAvgPool2d: _linear_layer,
     nn.Flatten: _linear_layer,
+    nn.ZeroPad2d: _linear_layer,
     nn.Identity: _linear_layer,
 }
 """The rule of each layer, by the class it is or inherits from."""
