@@ -48,6 +48,8 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
         self._axes: dict[str, int] = {}
         self._passes: RelevancePass | None = None
         self.guard = CollapseGuard()
+        source = self.config.map_source
+        self.stamps = () if source == "real" else (f"control=map_{source}",)
 
     @property
     def full_strength(self) -> float:
