@@ -72,7 +72,7 @@ class Phase:
     Attributes:
         name: shown in logs, e.g. ``"0"``.
         train: batches to train on; re-iterable, one pass is one epoch.
-        val: validation sets by name (``random``, ``correlated`` or ``val``); empty when there is none.
+        val: validation sets by name (``random``, ``clean``, ``correlated`` or ``val``); empty when there is none.
         number: which phase it is, from 0.
         count: how many phases the run has.
         seed: keys whatever is drawn in this phase (:func:`xfeedback.seeding.generator`).

@@ -42,7 +42,8 @@ class AnnotationConfig:
         file: an ``.npz`` with arrays ``train`` and ``test`` ``(N, H, W)``, for series ``(N, T, F)`` and texts
             ``(N, L)``, one mask per sample in official order, nonzero = object; an empty mask means "not annotated".
         fraction: share of the annotated training images that keep their annotation.
-        noise: ``box``: the bounding box of each mask; ``half``: its upper half; ``wrong``: moved by half the image.
+        noise: ``box``: the bounding box of each mask; ``half``: the first half of it in reading order; ``wrong``: moved
+            by half the image.
         control: ``shuffled``: each image gets another image's annotation; ``shuffled_in_class``: of its own class;
             ``torus``: moved round the edges by whole cells, each offset alike; ``random_cells``: its cells permuted.
         control_cell: side of a cell of the controls in pixels: how far apart the explained map's cells are.

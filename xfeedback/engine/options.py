@@ -141,7 +141,8 @@ class EvaluationConfig:
         baseline: where integrated gradients and DeepLIFT start: the mean training input, zero, or a draw from U(0, 1)
             for each input, as released. Texts start at zero embeddings.
         background: what GradientSHAP and DeepSHAP draw baselines from: training inputs, or U(0, 1), as released.
-        channels: magnitudes before or after the mean over the channels; the gradient and SmoothGrad always before.
+        channels: magnitudes before or after the mean over the channels; the gradient, SmoothGrad and guided backprop
+            always before.
         diff_random: what AUP and AUR of series are compared with: independent noise, or an explainer's maps with
             their features permuted.
         aopc_ranks: which tokens comprehensiveness and sufficiency rank: ``all``, as for e-SNLI, or those after the

@@ -96,12 +96,13 @@ class LAPConfig(FeedbackConfig):
 
     Attributes:
         variant: ``clean`` as we recommend; ``paper``: the unverified form of the only public program, without losses.
-        row: what stands at the sites: attention pooling, or what it is compared with; only ``lap`` has losses.
+        row: what stands at the sites: attention pooling, or what it is compared with; ``lap`` has
+            the knowledge losses, ``abn`` that of its branch, the others none.
         preset: which sites.
         concepts: score maps: one a class (``classes``), a number, or ``auto``: one a class up to 40 classes, else one.
         window: windows of the ``replaced`` operations, or ``2x2`` everywhere.
         pool: form of attention pooling.
-        knowledge: factor of all knowledge losses; 0: the changed network is trained on cross-entropy alone.
+        knowledge: factor of these losses; 0: the changed network is trained on cross-entropy alone.
         loss: the knowledge losses.
         frozen_epochs: epochs in which scorers and sharpness alone are trained, for a network that comes trained.
         recalibrate: training images on which BatchNorm's statistics are taken anew at a phase's end; 0: those of
