@@ -14,10 +14,11 @@ from statistics import fmean, median
 
 from xfeedback.errors import UserError
 from xfeedback.files import write_text
+from xfeedback.report import diff
 from xfeedback.report.collect import Run, collect
 from xfeedback.report.metrics import describe
 from xfeedback.report.phases import mean_matrix
-from xfeedback.report.rows import Group, Row, build
+from xfeedback.report.rows import Comparison, Group, Row, build
 from xfeedback.report.stats import Summary, holm, mean_ranks, paired_difference
 from xfeedback.report.tables import headline_metrics
 from xfeedback.report.words import escape_markdown, probability, problems, row_text, some, span
@@ -27,6 +28,8 @@ NOTE = (
 )
 
 NOTE_SETS = "Differences are means over the data sets with 95 % Student intervals, paired by set, p after Holm."
+
+NOTE_DIFF = "Differences are paired by seed, with 95 % Student intervals; p after Holm over rows and explainers."
 
 
 def block(
@@ -76,6 +79,28 @@ def block_over_sets(groups: Sequence[Group], *, metrics: Sequence[str], against:
     everything = replace(groups[0], rows=tuple(row for group in groups for row in group.rows))
     tables = [line for metric in metrics for line in ("", *_over_sets(groups, metric, labels, base))]
     return "\n".join([_facts(everything), *tables, "", NOTE_SETS])
+
+
+def block_diff(comparison: Comparison, row: str) -> str:
+    """Return the measured part of a page on many sets of series as Markdown: facts, Diff, one row above each other.
+
+    Args:
+        comparison: of runs on series, see :mod:`xfeedback.report.diff`.
+        row: label of the row that is compared with each other one.
+
+    Raises:
+        UserError: no row is called so.
+    """
+    labels = list(dict.fromkeys(found.label for found in comparison.rows))
+    if row not in labels:
+        raise UserError(f"no row is called '{row}'. There are: {', '.join(labels)}.")
+    everything = replace(comparison.groups[0], rows=tuple(comparison.rows))
+    parts = [_facts(everything), "", diff.note(), "", *diff.tables(diff.pooled(comparison), "####")]
+    for other in labels:
+        if other != row:
+            parts += [f"#### {row} minus {other}", ""]
+            parts += [*diff.differences(diff.pooled(comparison, baseline=other), row), ""]
+    return "\n".join([*parts, NOTE_DIFF])
 
 
 def _has(group: Group, label: str) -> bool:
@@ -225,21 +250,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--against", default="", help="label of the row to compare with")
     parser.add_argument("--name", action="append", default=[], metavar="LABEL=SHOWN", help="a better name for a row")
     parser.add_argument("--dataset", default="", help="of several data sets, the one to show")
+    parser.add_argument("--model", default="", help="of several networks, the one to show")
+    parser.add_argument(
+        "--diff", default="", metavar="ROW", help="several sets of series: Diff, and ROW minus each other"
+    )
     parser.add_argument("--over-sets", action="store_true", help="several data sets: a table for each of the metrics")
     parser.add_argument("--matrices", action="store_true", help="add accuracy after each phase")
     asked = parser.parse_args(arguments)
     try:
-        groups = [g for g in build(collect(asked.runs).runs).groups if asked.dataset in ("", g.dataset)]
-        names = {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)}
-        metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
-        if asked.over_sets:
-            named = [_renamed(group, names) for group in sorted(groups, key=lambda group: group.dataset)]
-            text = block_over_sets(named, metrics=metrics or ["acc/test"], against=asked.against)
-        else:
-            if len(groups) != 1:
-                raise UserError(f"{len(groups)} data sets and models; choose one with --dataset or by the run folders.")
-            group = _renamed(groups[0], names)
-            text = block(group, metrics=metrics, gaps=gaps, against=asked.against, matrices=asked.matrices)
+        text = _asked_block(asked)
         before = asked.page.read_text() if asked.page.exists() else f"# {asked.page.stem.replace('_', ' ')}\n"
         write_text(asked.page, replaced(before, text, asked.block))
     except (UserError, OSError) as error:
@@ -247,6 +266,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print(asked.page)
     return 0
+
+
+def _asked_block(asked: argparse.Namespace) -> str:
+    built = build(collect(asked.runs).runs)
+    wanted = [g for g in built.groups if asked.dataset in ("", g.dataset) and asked.model in ("", g.model)]
+    names = {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)}
+    groups = [_renamed(group, names) for group in sorted(wanted, key=lambda group: group.dataset)]
+    metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
+    if asked.diff:
+        return block_diff(replace(built, groups=tuple(groups)), asked.diff)
+    if asked.over_sets:
+        return block_over_sets(groups, metrics=metrics or ["acc/test"], against=asked.against)
+    if len(groups) != 1:
+        raise UserError(f"{len(groups)} data sets and models; choose with --dataset, --model or by the run folders.")
+    return block(groups[0], metrics=metrics, gaps=gaps, against=asked.against, matrices=asked.matrices)
 
 
 def _renamed(group: Group, names: Mapping[str, str]) -> Group:

@@ -23,13 +23,15 @@ from xfeedback.report.collect import collect
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import PLAIN, Comparison, Group, Row, build
 from xfeedback.report.stats import CONFIDENCE, Summary, holm, paired, summarise
-from xfeedback.report.words import escape_markdown, mean_text
+from xfeedback.report.words import escape_markdown, mean_text, probability, span
 
 LEAST = 90.0
 """Test accuracy in percent below which a data set is left out, for all rows at that seed."""
 ACCURACY = "acc/test"
 SCORES = ("diff_aup", "diff_aur", "aupr", "masking_gain")
 ALL = "all"
+RANDOM = "random"
+"""The explainer whose maps no training changes: it is shown and not compared."""
 COLUMNS: tuple[str, ...] = (
     "model", "sets", "score", "explainer", "row", "mean", "ci_low", "ci_high", "n_seeds", "retained", "difference",
     "difference_low", "difference_high", "p", "published",
@@ -168,7 +170,11 @@ def _published(row: Row, score: str, explainer: str) -> float | None:
 
 
 def _adjusted(cells: Sequence[Pooled]) -> list[Pooled]:
-    raw = {str(at): c.difference.p_value for at, c in enumerate(cells) if c.difference is not None}
+    raw = {
+        str(at): cell.difference.p_value
+        for at, cell in enumerate(cells)
+        if cell.difference is not None and cell.explainer != RANDOM
+    }
     adjusted = holm({at: p for at, p in raw.items() if p is not None})
     return [replace(cell, p_value=adjusted.get(str(at))) for at, cell in enumerate(cells)]
 
@@ -200,21 +206,51 @@ def _numbers(summary: Summary, mean: str, low: str, high: str) -> dict[str, str]
 
 def markdown(cells: Sequence[Pooled], *, least: float = LEAST, baseline: str = PLAIN) -> str:
     """A table for each network and score over all data sets: a line a row, a column an explainer."""
-    parts = [
-        "# Above random maps, means over data sets",
-        "",
+    parts = ["# Above random maps, means over data sets", "", note(least, baseline), "", *tables(cells, "##")]
+    return "\n".join(parts)
+
+
+def note(least: float = LEAST, baseline: str = PLAIN) -> str:
+    """What the tables of :func:`markdown` hold."""
+    return (
         f"Data sets count at a seed where every row reaches {least:g} % test accuracy. Mean over the seeds with half "
         f"its 95 % interval; * differs from {baseline} (p below 0.05 after Holm over the table). Published cells: the "
-        "paper's data sets, masked share and definition of Diff are not in reach, so compare sign and order.",
-        "",
-    ]
+        "paper's data sets, masked share and definition of Diff are not in reach, so compare sign and order."
+    )
+
+
+def tables(cells: Sequence[Pooled], heading: str) -> list[str]:
+    """Lines of the tables of :func:`markdown`, each below a heading of the level of ``heading``."""
     whole = [cell for cell in cells if cell.sets == ALL]
+    parts = []
     for model, score in dict.fromkeys((cell.model, cell.score) for cell in whole):
         own = [cell for cell in whole if (cell.model, cell.score) == (model, score)]
         counts = ", ".join(f"seed {seed}: {n}" for seed, n in own[0].retained.items())
-        parts += [f"## {model}: {describe(f'faithfulness/{score}').short}", "", f"Data sets: {counts}.", ""]
-        parts += [*_table(own), ""]
-    return "\n".join(parts)
+        title = f"{heading} {model}: {describe(f'faithfulness/{score}').short}"
+        parts += [title, "", f"Data sets: {counts}.", "", *_table(own), ""]
+    return parts
+
+
+def differences(cells: Sequence[Pooled], row: str) -> list[str]:
+    """Lines of a table of what ``row`` is above the row that ``cells`` are compared with, over all data sets.
+
+    A line a network and score, a column an explainer; p is after Holm over the rows and explainers of a line.
+    """
+    own = [cell for cell in cells if cell.sets == ALL and cell.row == row and cell.explainer != RANDOM and cell.pairs]
+    explainers = list(dict.fromkeys(cell.explainer for cell in own))
+    lines = [["network", "score", *explainers], ["---", "---"] + ["---:"] * len(explainers)]
+    for model, score in dict.fromkeys((cell.model, cell.score) for cell in own):
+        found = {cell.explainer: cell for cell in own if (cell.model, cell.score) == (model, score)}
+        title = describe(f"faithfulness/{score}").short
+        lines.append([model, title, *(_difference(found.get(name)) for name in explainers)])
+    return [f"| {' | '.join(line)} |" for line in lines]
+
+
+def _difference(cell: Pooled | None) -> str:
+    if cell is None or cell.difference is None:
+        return "–"
+    text = span(cell.difference, describe(f"faithfulness/{cell.score}").digits)
+    return escape_markdown(text if cell.p_value is None else f"{text} ({probability(cell.p_value)})")
 
 
 def _table(cells: Sequence[Pooled]) -> list[str]:
