@@ -30,7 +30,7 @@ $(STAMP): requirements.lock pyproject.toml scripts/setup.sh $(if $(PYTHON),FORCE
 	@PYTHON="$(PYTHON)" TORCH="$(TORCH)" sh scripts/setup.sh
 	@touch $@
 
-run: $(STAMP) ## compare all methods on digits with decoys, 3 seeds (ARGS="..." adds overrides)
+run: $(STAMP) ## compare seven methods on digits with decoys, 3 seeds (ARGS="..." adds overrides)
 	$(BIN)/python run.py -m experiment=decoy_digits $(ARGS)
 
 table: $(STAMP) ## tables and report of finished runs: make table RUNS="folder ..."
