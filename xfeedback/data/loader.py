@@ -4,6 +4,7 @@ Order and augmentation are functions of the seed, the epoch and the place in it:
 batch, and no global random number generator is touched.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -73,6 +74,7 @@ class Loader(ABC):
         self._labels = y.cpu() if balanced else None
         self.epoch = 0
         self._order: tuple[int, Tensor] | None = None
+        self._rows: Tensor | None = None
         self._start = 0
 
     @property
@@ -110,6 +112,12 @@ class Loader(ABC):
         """Leave out the first batches of the next pass: the rest of an epoch that was stopped inside."""
         self._start = batches
 
+    def in_order(self, rows: Tensor) -> Self:
+        """Return a loader of the rows ``(n,)`` int64 of the same set in this order, where that has a given order."""
+        other = copy.copy(self)
+        other._rows, other._count, other._order, other._start = rows.cpu(), len(rows), None, 0
+        return other
+
     def _steps(self) -> range:
         """The steps of the pass that begins; the one after it is whole again."""
         start, self._start = self._start, 0
@@ -118,7 +126,7 @@ class Loader(ABC):
     def order(self, epoch: int) -> Tensor:
         """Return the order of an epoch, ``(N,)`` int64: the same on every device and for every number of processes."""
         if self._order is None or self._order[0] != epoch:
-            rows = torch.arange(self._count)
+            rows = torch.arange(self._count) if self._rows is None else self._rows
             if self.seed is not None:
                 numbers = generator("cpu", self.seed, "order", epoch)
                 rows = torch.randperm(self._count, generator=numbers)

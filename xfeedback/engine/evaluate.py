@@ -18,12 +18,13 @@ from xfeedback.engine.confusion import MOST_CLASSES, confusion
 from xfeedback.engine.diversity import diversity
 from xfeedback.engine.faithfulness import arranged, faithfulness
 from xfeedback.engine.further import further
-from xfeedback.engine.leak import leak_share
+from xfeedback.engine.leak import LEAKED, leak_share
 from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.shown import picture_arrays
+from xfeedback.engine.spread import representative
 from xfeedback.errors import UserError
-from xfeedback.explain.scored import NEED_LAYER, Explained
+from xfeedback.explain.scored import NEED_LAYER, SLOW, Explained
 from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.models.layers import explained_layer
 from xfeedback.models.running import mode
@@ -55,7 +56,10 @@ class Evaluation:
 
 
 def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: torch.device) -> Evaluation:
-    """Evaluate on every test view; explanations are those of the first, the headline."""
+    """Evaluate on every test view; explanations are those of the first, the headline.
+
+    Of a set that comes class by class the first samples are of one class: then those of each are looked at in turn.
+    """
     views = task.test_loaders(config.batch_size, device)
     headline = next(iter(views.values()))
     pictures, notes, curves = {}, (), {}
@@ -65,19 +69,22 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         metrics = accuracies(logits, task) | trusted.metrics
         if config.diversity:
             scale, found = trusted.metrics.get("calibration/temperature", 1.0), next(iter(logits.values()))
-            n = config.diversity_samples
-            metrics |= diversity(network, headline, found, task.test.y, samples=n, temperature=scale)
+            n, y = config.diversity_samples, task.test.y
+            metrics |= diversity(network, _spread(headline, y, n), found, y, samples=n, temperature=scale)
         if config.explained or config.pictures or config.faithfulness or config.further:
             explained, config, notes = explanations(network, task, config, headline)
             marked = marked_share(task.val or task.train) if task.kind == "text" else None
-            metrics |= localisation(explained, headline, config, marked) if task.has_annotations else {}
-            metrics |= _leak(explained, views) if task.has_annotations and config.explained else {}
+            looked_at = _spread(headline, task.test.y, _fewest(config))
+            metrics |= localisation(explained, looked_at, config, marked) if task.has_annotations else {}
+            metrics |= _leak(explained, views, task.test.y) if task.has_annotations and config.explained else {}
             pictures = picture_arrays(explained, task, headline, config)
             if config.faithfulness:
-                found = faithfulness(explained, headline, config)
+                some = _spread(headline, task.test.y, config.faithfulness_samples)
+                found = faithfulness(explained, some, config)
                 metrics, curves, notes = metrics | dict(found.metrics), found.curves, (*notes, *found.notes)
             if config.further:
-                more = further(explained, headline, config, next(iter(logits.values())))
+                rows = representative(task.test.y, config.explained)
+                more = further(explained, headline.in_order(rows), config, next(iter(logits.values()))[rows])
                 metrics, notes = metrics | more.metrics, (*notes, *more.notes)
     return Evaluation(
         metrics=metrics,
@@ -87,6 +94,17 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         reliability=trusted.reliability,
         confusion=confusions(logits, task),
     )
+
+
+def _spread(loader: Loader, y: Tensor, n: int) -> Loader:
+    """The loader in an order whose first n samples stand for all."""
+    return loader.in_order(representative(y, n))
+
+
+def _fewest(config: EvaluationConfig) -> int:
+    """How many samples are explained by the explainers that explain fewest."""
+    slow = any(name in SLOW for name in config.explainers)
+    return min(config.explained, config.explained_slow) if slow else config.explained
 
 
 def confusions(logits: Mapping[str, Tensor], task: Task) -> dict[str, NDArray[np.int64]]:
@@ -101,11 +119,12 @@ def confusions(logits: Mapping[str, Tensor], task: Task) -> dict[str, NDArray[np
     return {view: confusion(found.argmax(1), task.test.y, task.n_classes) for view, found in logits.items()}
 
 
-def _leak(explained: Explained, views: Mapping[str, Loader]) -> dict[str, float]:
+def _leak(explained: Explained, views: Mapping[str, Loader], y: Tensor) -> dict[str, float]:
     """Two views that show different colours on every image: its own class's and another one's."""
     if explained.layer is None or not {"correlated", "conflict"} <= set(views):
         return {}
-    found = leak_share(explained.network, explained.layer, views["correlated"], views["conflict"])
+    one, other = (_spread(views[name], y, LEAKED) for name in ("correlated", "conflict"))
+    found = leak_share(explained.network, explained.layer, one, other)
     return {} if found is None else {"explanation/leak_share": found}
 
 
