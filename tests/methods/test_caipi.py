@@ -60,6 +60,15 @@ def test_images_without_a_wrong_region_have_no_counterexample():
     torch.testing.assert_close(terms["caipi/counterexamples"], 3 * losses[:4].sum() / 16, rtol=1e-6, atol=0)
 
 
+def test_counterexamples_of_blends_have_their_blended_labels():
+    host, batch = tiny.module(tiny.feedback("mixup", alpha=1.0), tiny.feedback("caipi")), tiny.batch()
+    step, terms = host.loss_terms(batch, host.active(), POSITION)
+    copies = counterexamples(step.batch.x, step.batch.wrong, step.generator("caipi"))
+    assert step.batch.target is not None
+    expected = F.cross_entropy(host.network(copies), step.batch.target)
+    torch.testing.assert_close(terms["caipi/counterexamples"], expected, rtol=1e-5, atol=0)
+
+
 def test_noise_is_new_in_every_step_and_repeats_with_the_seed():
     batch = tiny.batch()
     views = []

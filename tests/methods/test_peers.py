@@ -251,6 +251,37 @@ def test_manifold_mixup_blends_at_the_layer_and_nowhere_else():
     assert found["ce"].item() == pytest.approx(F.cross_entropy(logits, step.batch.target).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+@pytest.mark.parametrize("other", ["saliency_guided", "fgsm", "rsc", "caipi"])
+def test_manifold_mixup_blends_the_views_of_other_methods_alike(first, other):
+    """Each view against a plain run of the network's parts on it, whichever method is named first."""
+    pair = [tiny.feedback("manifold_mixup", layers=("features",)), tiny.feedback(other)]
+    host, batch = tiny.module(*(pair if first == 0 else pair[::-1]), kind="noisy"), tiny.batch()
+    host.network.above[1].p = 0.0
+    shown: list[tuple[Tensor, dict]] = []
+    run_view = host.run_view
+    host.run_view = lambda step, name, view: (shown.append((view.x, view.changes)), run_view(step, name, view))[1]
+    step, _ = host.loss_terms(batch, host.active(), HERE)
+    ((x, changes),) = shown
+    share = float(step.batch.target.gather(1, batch.y[:, None]).min())
+    assert share < 1
+    partner = torch.randperm(16, generator=generator("cpu", 0, "manifold_mixup/partners", *HERE))
+    for points, logits, muted in ((batch.x, step.logits, {}), (x, step.views[other], changes)):
+        maps = host.network.features(points)
+        blended = share * maps + (1 - share) * maps[partner]
+        blended = muted["features"](blended) if muted else blended
+        expected = host.network.head(host.network.pool(host.network.above(blended)).flatten(1))
+        torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_that_is_not_manifold_mixups_is_plain():
+    host, batch = tiny.module(tiny.feedback("manifold_mixup", layers=("features",), every_n_steps=2)), tiny.batch()
+    host.loss_terms(batch, host.active(), HERE)
+    step, _ = host.loss_terms(batch, host.active(), (*HERE[:-1], 1))
+    assert step.batch is batch
+    assert torch.equal(step.logits, host.network(batch.x))
+
+
 def test_manifold_mixup_takes_turns_among_its_places():
     feedback, batch = prepared("manifold_mixup"), tiny.batch()
     assert feedback.places == ("input", "features")

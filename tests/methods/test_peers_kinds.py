@@ -103,6 +103,17 @@ def test_manifold_mixup_blends_embeddings_of_texts():
     assert found["ce"].item() == pytest.approx(F.cross_entropy(net(step.x), labels).item(), rel=1e-5)
 
 
+def test_manifold_mixup_blends_the_masked_embeddings_of_texts_alike():
+    net, batch = network("text_cnn", dropout=0.0), texts()
+    feedbacks = [tiny.feedback("manifold_mixup", layers=("input",)), tiny.feedback("saliency_guided", fill="mean")]
+    host = FeedbackModule(net, feedbacks, example=batch.x[:1])
+    step, _ = terms(host, batch)
+    share = float(step.batch.target.gather(1, batch.y[:, None]).min())
+    partner = torch.randperm(7, generator=step.generator("manifold_mixup/partners"))
+    rows = net.embed(feedbacks[1].masked_text(step))
+    torch.testing.assert_close(step.views["saliency_guided"], net(share * rows + (1 - share) * rows[partner]))
+
+
 @pytest.mark.parametrize("name", ["rsc", "manifold_mixup"])
 @pytest.mark.parametrize("kind", [*NETWORKS, *SERIES])
 def test_they_train_every_network(name, kind):

@@ -39,8 +39,8 @@ class View:
 class Feedback(nn.Module, Generic[Options_co]):
     """One way in which an explanation steers training: override the hooks that the method needs.
 
-    The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change`, then
-    :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
+    The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change` and
+    :meth:`inside`, then :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
     then :meth:`epochs_end`, :meth:`phase_end`. A feedback of strength 0 is never called.
 
     A method with options of its own derives from ``Feedback[ItsConfig]`` and says ``Config = ItsConfig``.
@@ -153,6 +153,17 @@ class Feedback(nn.Module, Generic[Options_co]):
         """
         del epoch, draws
         return batch
+
+    def inside(
+        self, batch: Batch, epoch: int, draws: Callable[[str], Generator]
+    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Return what becomes of layers' outputs in every training pass of the step, of any feedback, by layer.
+
+        Each maps an output ``(B, ...)`` to one of the same shape.
+        Arguments as in :meth:`change`; the batch is as all feedbacks left it.
+        """
+        del batch, epoch, draws
+        return {}
 
     def sample_weights(self, step: Step) -> Tensor | None:
         """Return factors of the cross-entropy of each sample ``(B,)``, or None for 1."""

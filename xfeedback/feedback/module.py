@@ -2,19 +2,19 @@
 
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, cast
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor, nn, optim
+from torch import Generator, Tensor, nn, optim
 
 from xfeedback.errors import FeedbackWarning, TrainingError, UserError
 from xfeedback.feedback.base import Feedback, View
 from xfeedback.feedback.meter import Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule, steps_of
 from xfeedback.feedback.step import Step
-from xfeedback.models.running import altered, is_compiled, recalled
+from xfeedback.models.running import is_compiled
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator
 from xfeedback.types import Batch
@@ -153,9 +153,11 @@ class FeedbackModule(LightningModule):
             position: where the step stands, ending in epoch and number; keys its noise.
         """
         active = self.due(active, int(position[-1]))
+        batch = self.changed(batch, active, position)
         step = Step(
             self.network,
-            self.changed(batch, active, position),
+            batch,
+            inside=self.inside(batch, active, position),
             seed=self.seed,
             position=position,
             layers=sorted({layer for f in active for layer in f.layers}),
@@ -165,10 +167,23 @@ class FeedbackModule(LightningModule):
 
     def changed(self, batch: Batch, active: Sequence[Feedback], position: Sequence[str | int]) -> Batch:
         """Return what the feedbacks make of a batch before the clean pass; arguments as in :meth:`loss_terms`."""
-        epoch, device = int(position[-2]) if len(position) > 1 else 0, batch.y.device
         for feedback in active:
-            batch = feedback.change(batch, epoch, lambda what: generator(device, self.seed, what, *position))
+            batch = feedback.change(batch, *self._drawn(batch, position))
         return batch
+
+    def inside(
+        self, batch: Batch, active: Sequence[Feedback], position: Sequence[str | int]
+    ) -> list[Mapping[str, Callable[[Tensor], Tensor]]]:
+        """Return what the feedbacks make of layers' outputs, of their shape, in every training pass; see Feedback.inside.
+
+        Arguments as in :meth:`changed`.
+        """
+        return [feedback.inside(batch, *self._drawn(batch, position)) for feedback in active]
+
+    def _drawn(self, batch: Batch, position: Sequence[str | int]) -> tuple[int, Callable[[str], Generator]]:
+        """Return the epoch of a step, and what gives the generators of its changes."""
+        epoch, device = int(position[-2]) if len(position) > 1 else 0, batch.y.device
+        return epoch, lambda what: generator(device, self.seed, what, *position)
 
     def _terms(self, step: Step, active: Sequence[Feedback]) -> dict[str, Tensor]:
         losses = step.losses
@@ -192,14 +207,14 @@ class FeedbackModule(LightningModule):
 
     def run_view(self, step: Step, name: str, view: View) -> Tensor:
         """Run a feedback's view and return its logits ``(B, N)``."""
-        known = {layer: step.features[layer] for layer in view.recalls}
-        with recalled(step.network, known), altered(step.network, view.changes):
-            return step.forward(
-                self.formatted(view.x),
-                name=name,
-                shared_noise=view.shared_noise,
-                update_statistics=view.update_statistics,
-            )
+        return step.forward(
+            self.formatted(view.x),
+            name=name,
+            shared_noise=view.shared_noise,
+            update_statistics=view.update_statistics,
+            changes=view.changes,
+            recalls=view.recalls,
+        )
 
     def _record(self, step: Step, terms: Mapping[str, Tensor], loss: Tensor) -> None:
         self._train.add(len(step.batch), {**terms, **step.reports, "loss": loss})

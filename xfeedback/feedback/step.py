@@ -1,6 +1,6 @@
 """What one training step knows, computed once and shared by every feedback on the run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import cast
 
@@ -10,7 +10,7 @@ from torch import Generator, Tensor, nn
 
 from xfeedback.explain import Output, explained_output, gradient
 from xfeedback.explain.maps import evaluation_gradient
-from xfeedback.models.running import resting_statistics, tapped
+from xfeedback.models.running import altered, recalled, resting_statistics, tapped
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.precision import widened
 from xfeedback.seeding import derive, generator, reseed
@@ -24,7 +24,8 @@ class Step:
     same whatever feedbacks are on, and a resumed run draws what an uninterrupted one would have drawn.
 
     Attributes:
-        batch: the batch as the loader gave it.
+        batch: the batch as the loader gave it, or as feedbacks have changed it.
+        inside: what becomes of layers' outputs, by layer, in the clean pass and in every further view.
         x: the input ``(B, ...)``, of texts the embeddings ``(B, L, E)`` with their graph; requires a gradient when a
             feedback asked for it.
         logits: clean forward in training mode ``(B, N)``.
@@ -43,18 +44,20 @@ class Step:
         position: Sequence[str | int],
         layers: Sequence[str] = (),
         input_gradient: bool = False,
+        inside: Sequence[Mapping[str, Callable[[Tensor], Tensor]]] = (),
     ) -> None:
-        self.network, self.batch = network, batch
+        self.network, self.batch, self.inside = network, batch, inside
         self.epoch = int(position[-2]) if len(position) > 1 else 0
         self.number = int(position[-1])
         self._seed, self._position = seed, tuple(position)
         self._known: dict[object, Tensor] = {}
         self.views: dict[str, Tensor] = {}
         self.reports: dict[str, Tensor] = {}
-        self.x = _input(network, batch.x, gradient=input_gradient)
-        self.repeat_noise()
-        with tapped(network, layers) as self.features:
-            self.logits = network(self.x)
+        with altered(network, *inside):
+            self.x = _input(network, batch.x, gradient=input_gradient)
+            self.repeat_noise()
+            with tapped(network, layers) as self.features:
+                self.logits = network(self.x)
         self.losses = self.cross_entropy(self.logits)
 
     def generator(self, purpose: str, device: str | None = None) -> Generator:
@@ -103,7 +106,16 @@ class Step:
 
         return self.once(("evaluation_gradient", kind, target_name), compute)
 
-    def forward(self, x: Tensor, *, name: str, shared_noise: bool, update_statistics: bool) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        name: str,
+        shared_noise: bool,
+        update_statistics: bool,
+        changes: Mapping[str, Callable[[Tensor], Tensor]] | None = None,
+        recalls: Collection[str] = (),
+    ) -> Tensor:
         """Run another view in training mode and return its logits ``(B, N)``.
 
         Args:
@@ -111,9 +123,14 @@ class Step:
             name: whose view it is; keys its noise.
             shared_noise: repeat the dropout masks of the clean pass.
             update_statistics: let normalisation layers move their running statistics.
+            changes: what becomes of layers' outputs, by layer, after what :attr:`inside` makes of them.
+            recalls: layers whose outputs of the clean pass are used again.
         """
         self._begin_noise(*(() if shared_noise else (name,)))
-        with nullcontext() if update_statistics else resting_statistics(self.network):
+        known = {layer: self.features[layer] for layer in recalls}
+        inside = [{name: change for name, change in of.items() if name not in known} for of in self.inside]
+        resting = nullcontext() if update_statistics else resting_statistics(self.network)
+        with resting, recalled(self.network, known), altered(self.network, *inside, changes or {}):
             return self.network(x)
 
     def repeat_noise(self) -> None:

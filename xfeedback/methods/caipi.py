@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from xfeedback.feedback import Feedback, PresetModule, Step, View, WeightedConfig
 from xfeedback.feedback.regions import wrong_region
-from xfeedback.precision import widened
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +39,7 @@ class CAIPIFeedback(Feedback[CAIPIConfig]):
 
     def penalty(self, step: Step) -> dict[str, Tensor]:
         """Return ``{"counterexamples": weight * (1/B) sum of their cross-entropy}``; equation (3)."""
-        losses = F.cross_entropy(widened(step.views[self.name]), step.batch.y, reduction="none")
+        losses = step.cross_entropy(step.views[self.name])
         made = wrong_region(step.batch, self.name).flatten(1).any(1)
         return {"counterexamples": self.strength(step.epoch) * (losses * made.to(losses.dtype)).mean()}
 

@@ -3,8 +3,9 @@
 Equation (6): `docs/methods/peers.md`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 from torch import Generator, Tensor, nn
@@ -13,7 +14,6 @@ from xfeedback.config import require
 from xfeedback.errors import UserError
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule
 from xfeedback.feedback.mixing import beta_shares, blend, mixed, numbers, partners, shape_of
-from xfeedback.models.layers import get_layer
 from xfeedback.models.stages import last_features
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.types import Batch
@@ -40,10 +40,7 @@ class ManifoldMixupConfig(FeedbackConfig):
 
 
 class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
-    """Blend the samples of a batch at one of several layers, and their labels.
-
-    A hook on each layer blends the next output after :meth:`change` has chosen it, and only that one.
-    """
+    """Blend the samples of a batch at one of several layers, and their labels, in every training pass of the step."""
 
     name = "manifold_mixup"
     Config = ManifoldMixupConfig
@@ -51,17 +48,13 @@ class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
     n_classes = 0
     places: tuple[str, ...] = ()
 
-    def __init__(self, config: ManifoldMixupConfig | None = None) -> None:
-        super().__init__(config)
-        self._waiting: tuple[str, Tensor, Tensor] | None = None
-
     @property
     def full_strength(self) -> float:
         """Alpha after warm-up."""
         return self.config.alpha
 
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
-        """Find the layers and hook them; the network computes what it did.
+        """Find the layers; the network stays as it is.
 
         Raises:
             UserError: there is no such layer, or its output can't be blended.
@@ -74,29 +67,26 @@ class ManifoldMixupFeedback(Feedback[ManifoldMixupConfig]):
         for name in hidden:
             if not isinstance(outputs.get(name), Tensor) or outputs[name].shape[0] != len(example):
                 raise UserError(f"method.manifold_mixup.layers: the output of '{name}' has no entry for each sample")
-            get_layer(network, name).register_forward_hook(self._blender(name))
         return network
 
     def change(self, batch: Batch, epoch: int, draws: Callable[[str], Generator]) -> Batch:
-        """Return blended labels, and blended inputs where the input is drawn; else the hook blends; equation (6)."""
-        random = numbers(draws, self.name)
-        place = self.places[int(random.integers(len(self.places)))]
-        partner = partners(batch, draws, self.name)
-        share = beta_shares(self.strength(epoch), 1, random, batch.x)
-        if place != INPUT:
-            self._waiting = place, share, partner
+        """Return blended labels, and blended inputs where the input is drawn; equation (6)."""
+        place, share, partner = self._drawn(batch, epoch, draws)
         x = blend(batch.x, share, partner) if place == INPUT else batch.x
         return mixed(batch, x, share, partner, self.n_classes)
 
-    def _blender(self, name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
-        def hook(_module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
-            if self._waiting is None or self._waiting[0] != name:
-                return None
-            _, share, partner = self._waiting
-            self._waiting = None
-            return blend(output, share, partner)
+    def inside(
+        self, batch: Batch, epoch: int, draws: Callable[[str], Generator]
+    ) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Return what blends the layer's output ``(B, ...)``, where no input is drawn; equation (6)."""
+        place, share, partner = self._drawn(batch, epoch, draws)
+        return {} if place == INPUT else {place: partial(blend, share=share, partner=partner)}
 
-        return hook
+    def _drawn(self, batch: Batch, epoch: int, draws: Callable[[str], Generator]) -> tuple[str, Tensor, Tensor]:
+        """Return where to blend, the share, and with which sample each is blended ``(B,)``."""
+        random = numbers(draws, self.name)
+        place = self.places[int(random.integers(len(self.places)))]
+        return place, beta_shares(self.strength(epoch), 1, random, batch.x), partners(batch, draws, self.name)
 
 
 class ManifoldMixup(PresetModule):

@@ -4,6 +4,7 @@ Equations (11) to (14): `docs/methods/peers.md`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -13,7 +14,6 @@ from xfeedback.config import require
 from xfeedback.errors import UserError
 from xfeedback.explain.masking import lowest
 from xfeedback.feedback import Feedback, FeedbackConfig, PresetModule, Step, View
-from xfeedback.models.layers import get_layer
 from xfeedback.models.stages import features_axis, last_features, runs_once, trace
 from xfeedback.precision import widened
 
@@ -52,17 +52,13 @@ class RSCFeedback(Feedback[RSCConfig]):
     _axis = 1
     _has_cells = True
 
-    def __init__(self, config: RSCConfig | None = None) -> None:
-        super().__init__(config)
-        self._kept: Tensor | None = None
-
     @property
     def full_strength(self) -> float:
         """The share of the batch after warm-up."""
         return self.config.share
 
     def prepare(self, network: nn.Module, example: Tensor) -> nn.Module:
-        """Find the layer and hook it; the network computes what it did.
+        """Find the layer; the network stays as it is.
 
         Raises:
             UserError: there is no such layer, no feature map to explain, or the features have no cells to mute.
@@ -74,24 +70,17 @@ class RSCFeedback(Feedback[RSCConfig]):
         self._has_cells = shape.numel() > shape[self._axis]
         if self.config.kind == "spatial" and not self._has_cells:
             raise UserError(f"{option}.kind=spatial: layer '{name}' gives a vector, without cells; choose channel.")
-        get_layer(network, name).register_forward_hook(self._mute)
         self.layers = (name,)
         return network
 
-    def _mute(self, _module: nn.Module, _inputs: object, output: Tensor) -> Tensor | None:
-        """Mute the next output after :meth:`view` has said what to keep, and only that one."""
-        if self._kept is None:
-            return None
-        kept, self._kept = self._kept, None
-        return output * kept.to(output.dtype)
-
     def view(self, step: Step) -> View:
         """Return the samples once more, to be run with muted features; equations (11) and (12)."""
-        features = step.features[self.layers[0]]
+        (layer,) = self.layers
+        features = step.features[layer]
         evidence = step.logits.gather(1, step.batch.y[:, None]).sum()
         (gradient,) = torch.autograd.grad(evidence, features, retain_graph=True)
-        self._kept = kept(gradient.detach(), self.kind(step), self.config.drop, self._axis)
-        return View(x=step.batch.x)
+        stays = kept(gradient.detach(), self.kind(step), self.config.drop, self._axis)
+        return View(x=step.batch.x, changes={layer: partial(_muted, stays=stays)})
 
     def kind(self, step: Step) -> Kind:
         """Return what is muted in this step."""
@@ -112,6 +101,10 @@ class RSC(PresetModule):
     """LightningModule for Representation Self-Challenging."""
 
     feedback_class: ClassVar[type[Feedback]] = RSCFeedback
+
+
+def _muted(features: Tensor, stays: Tensor) -> Tensor:
+    return features * stays.to(features.dtype)
 
 
 def kept(gradient: Tensor, kind: Kind, drop: float, axis: int = 1) -> Tensor:

@@ -88,8 +88,11 @@ def is_compiled(network: nn.Module) -> bool:
 
 
 @contextmanager
-def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Generator[None]:
-    """Replace the named layers' outputs (the first of several) by what ``changes`` makes of them, of the same shape."""
+def altered(network: nn.Module, *changes: Mapping[str, Callable[[Tensor], Tensor]]) -> Generator[None]:
+    """Replace the named layers' outputs (the first of several) by what ``changes`` make of them, of the same shape.
+
+    Of several for one layer each changes what the one before has made.
+    """
 
     def hook_for(change: Callable[[Tensor], Tensor]) -> Callable[..., Any]:
         def hook(_module: nn.Module, _inputs: object, output: Any) -> Any:
@@ -97,7 +100,8 @@ def altered(network: nn.Module, changes: Mapping[str, Callable[[Tensor], Tensor]
 
         return hook
 
-    handles = [get_layer(network, name).register_forward_hook(hook_for(change)) for name, change in changes.items()]
+    ordered = [(name, change) for of_layers in changes for name, change in of_layers.items()]
+    handles = [get_layer(network, name).register_forward_hook(hook_for(change)) for name, change in ordered]
     try:
         yield
     finally:

@@ -137,3 +137,8 @@ def test_shared_weights_cannot_be_stacked():
 def test_third_derivatives_of_batch_normalisation_are_refused():
     with pytest.raises(CannotStackError, match="third derivatives"):
         refuse_modules(modules("rbr", "noisy"), [torch.zeros(2, 1, 32, 32, dtype=torch.float64)] * 3)
+
+
+def test_a_method_that_changes_layers_in_every_pass_is_refused():
+    with pytest.raises(CannotStackError, match="method=manifold_mixup changes layers' outputs in every pass"):
+        refuse_modules(modules("manifold_mixup", "gapnet"), [torch.zeros(2, 1, 32, 32, dtype=torch.float64)] * 3)

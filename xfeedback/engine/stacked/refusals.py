@@ -11,7 +11,7 @@ from xfeedback.data.task import Task
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.stacked.layers import CannotStackError, stack
 from xfeedback.engine.stacked.noise import Noise
-from xfeedback.feedback import FeedbackModule
+from xfeedback.feedback import Feedback, FeedbackModule
 from xfeedback.models.running import mode, resting_statistics
 from xfeedback.models.torch_bases import DropoutNd, NormBase
 
@@ -71,6 +71,8 @@ def refuse_modules(modules: Sequence[FeedbackModule], inputs: Sequence[Tensor]) 
         raise CannotStackError("a method trains weights of its own")
     norms = any(isinstance(layer, NormBase) for layer in modules[0].network.modules())
     for feedback in modules[0].feedbacks:
+        if type(feedback).inside is not Feedback.inside:
+            raise CannotStackError(f"method={feedback.name} changes layers' outputs in every pass")
         if norms and feedback.stacks == "without_batch_norm":
             raise CannotStackError(f"method={feedback.name} needs third derivatives, and the network has BatchNorm")
     networks = [copy.deepcopy(module.network) for module in modules]

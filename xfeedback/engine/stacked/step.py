@@ -115,9 +115,9 @@ class SeedStep(Step):
         (found,) = torch.autograd.grad(loss, self.whole.features[layer], retain_graph=True)
         return found.chunk(len(self.whole.seeds))[self._part]
 
-    def forward(self, x: Tensor, *, name: str, shared_noise: bool, update_statistics: bool) -> Tensor:
+    def forward(self, x: Tensor, *, name: str, **options: Any) -> Tensor:
         """Refuse: views of all seeds run together."""
-        del x, shared_noise, update_statistics
+        del x, options
         raise RuntimeError(f"{name} runs a forward pass of its own and is not marked as one that can't be stacked")
 
 
