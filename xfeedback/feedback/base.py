@@ -41,7 +41,8 @@ class Feedback(nn.Module, Generic[Options_co]):
 
     The host calls, per phase: :meth:`phase_start`; per step, while :meth:`strength` is above 0: :meth:`change` and
     :meth:`inside`, then :meth:`sample_weights`, :meth:`view`, :meth:`penalty`;
-    then :meth:`epochs_end`, :meth:`phase_end`. A feedback of strength 0 is never called.
+    then :meth:`epochs_end`, :meth:`phase_end`. One whose full strength is 0 is called by :meth:`prepare` and
+    :meth:`epoch_start` alone, unless it :attr:`changes_network`.
 
     A method with options of its own derives from ``Feedback[ItsConfig]`` and says ``Config = ItsConfig``.
 
