@@ -26,7 +26,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     "clean": {"sampling": "exhaustive", "n_masks": 1024, "slic_channels": 1, "index_bug": False},
 }
 Mode = Literal["lime", "trad", "constant", "shuffled_lime", "loss", "margin", "same_class"]
-CONTROLS: tuple[Mode, ...] = ("constant", "shuffled_lime", "loss", "margin", "same_class")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +146,7 @@ class XaiIncrementFeedback(Feedback[XaiIncrementConfig]):
         self._samples: Iterable[Batch] | None = None
         self._known: dict[str, Tensor] | None = None
         self._in_phases = False
-        self.stamps = (f"control=mode_{self.config.mode}",) if self.config.mode in CONTROLS else ()
+        self.stamps = () if self.config.mode == "lime" else (f"control=mode_{self.config.mode}",)
         self._use(seed=0)
 
     def _use(self, seed: int) -> None:
