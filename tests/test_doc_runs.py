@@ -39,7 +39,7 @@ LEFT_OPEN = {
     "dataset=imagenet ": MINIATURE,
     "trainer=ddp": "trainer.devices=2",
     "experiment=lap/imagenette": "dataset.size=48",
-    "experiment=saliency_guided/bird": "dataset.root=FOLDER dataset.limit_train=8 dataset.limit_test=4",
+    "experiment=saliency_guided/bird": "dataset.root=FOLDER dataset.size=64",
     "hydra/sweeper=optuna": "hydra.sweeper.n_trials=2",
     "hydra/launcher=submitit_slurm": "sweep.dry=true",
     "samples_per_class=": "dataset.limit_train=null",
