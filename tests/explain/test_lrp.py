@@ -168,6 +168,36 @@ def test_a_merged_batch_norm_equals_one_of_its_own_where_the_rule_is_linear():
     )
 
 
+class PreActivation(nn.Module):
+    """A block whose shortcut is added in place, and a BatchNorm behind the sum, as in ResNets of the second form."""
+
+    def __init__(self, *, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.enter, self.conv = nn.Conv2d(2, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(4), nn.Linear(4, 4)
+        nn.init.normal_(self.norm.running_mean)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.enter(x)
+        out = self.conv(x.relu())
+        out = out.add_(x) if self.in_place else out + x
+        return self.head(self.norm(out).relu().mean((2, 3)))
+
+
+def test_a_sum_in_place_is_no_part_of_the_layer_before_it():
+    """A BatchNorm merged with the convolution alone would leave the shortcut out of logits and relevance."""
+    torch.manual_seed(0)
+    changed, (x, y) = PreActivation(in_place=True).double().eval(), images(3)
+    plain = PreActivation(in_place=False).double().eval()
+    plain.load_state_dict(changed.state_dict())
+    found, wanted = (relevance(network, x, y, Rules(batch_norm="fold")) for network in (changed, plain))
+    close(found, wanted, 1e-12)
+    with fixed_weights(changed), Relevance(Rules(epsilon=0, batch_norm="fold")):
+        logits = changed(x.clone().requires_grad_())
+    close(logits.detach(), plain(x).detach(), 1e-12)
+
+
 def test_batch_norm_may_pass_relevance_unchanged():
     network, (x, y) = residual(), images(4)
     found = relevances(network, x, ["conv1", "norm"], lambda z: z[:, 0], Rules(batch_norm="pass"))

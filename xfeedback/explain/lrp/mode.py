@@ -68,7 +68,7 @@ class Relevance(TorchFunctionMode):
         self._from_leaf = explains_input and rules.first is not None
         self._raw: dict[int, Tensor] = {}
         self._positive: dict[int, Tensor] = {}
-        self._folding: dict[int, Tensor] = {}
+        self._folding: dict[int, tuple[Tensor, int]] = {}
         self._sources: dict[int, Callable[[Tensor, Tensor], Tensor]] = {}
 
     def __torch_function__(
@@ -164,7 +164,7 @@ class Relevance(TorchFunctionMode):
 
         out = run(w, b)
         if self.rules.batch_norm == "fold":
-            self._folding[id(out)] = out
+            self._folding[id(out)] = out, out._version
             self._sources[id(out)] = lambda scale, shift: run(
                 w * scale.view(-1, *[1] * (w.ndim - 1)), shift if b is None else b * scale + shift
             )
@@ -187,7 +187,7 @@ class Relevance(TorchFunctionMode):
             raise UnknownOperation("batch_norm with the statistics of the batch")
         scale = (running_var + eps).rsqrt() * (1.0 if weight is None else weight)
         shift = -running_mean * scale if bias is None else bias - running_mean * scale
-        if id(a) in self._sources:
+        if self._comes_as_it_left(a):
             return self._sources[id(a)](scale, shift)
         scale, shift = (t.view(1, -1, *[1] * (a.ndim - 2)) for t in (scale, shift))
         z = a * scale + shift
@@ -196,6 +196,11 @@ class Relevance(TorchFunctionMode):
         if self.rules.epsilon == 0 or not a.requires_grad:
             return z
         return carried(z, quotient(z.detach(), z.detach(), self.rules.epsilon), z)
+
+    def _comes_as_it_left(self, a: Tensor) -> bool:
+        """Whether a layer with weights gave this tensor, and nothing was added to it in place since."""
+        _, version = self._folding.get(id(a), (a, -1))
+        return a._version == version
 
 
 def _tensors(values: Sequence[Any]) -> list[Tensor]:
