@@ -21,6 +21,7 @@ class Batch:
         index: position of each sample in its data set ``(B,)``, int64.
         mask: where the right evidence lies, bool ``(B, H, W)`` (series ``(B, T, F)``, text ``(B, L)``), or None.
         wrong: where known wrong evidence lies (a decoy), same shape as ``mask``, or None.
+        hidden: what is evidence of nothing, neither right nor wrong, same shape as ``mask``, or None.
         annotated: whether the sample's ``mask`` counts ``(B,)``, bool, or None when there are no annotations.
         valid: real positions as against padding, bool ``(B, T)`` or ``(B, L)``; None where all are real.
         target: shares of the classes ``(B, N)`` that the cross-entropy takes instead of ``y``, or None.
@@ -31,6 +32,7 @@ class Batch:
     index: Tensor
     mask: Tensor | None = None
     wrong: Tensor | None = None
+    hidden: Tensor | None = None
     annotated: Tensor | None = None
     valid: Tensor | None = None
     target: Tensor | None = None

@@ -16,6 +16,7 @@ from xfeedback.config import from_mapping
 from xfeedback.continual.heads import among
 from xfeedback.errors import UserError
 from xfeedback.feedback import FeedbackConfig, Step
+from xfeedback.feedback.regions import wrong_region
 from xfeedback.methods.cutmix import box
 from xfeedback.methods.rsc import hurt_most, kept
 from xfeedback.models.layers import gap_head
@@ -184,6 +185,32 @@ def test_cutout_hides_a_square(fill):
     else:
         assert batch.x.min() <= inside.min() < inside.max() <= batch.x.max()
         assert float(inside.mean()) == pytest.approx(float((batch.x.min() + batch.x.max()) / 2), abs=0.1)
+
+
+def test_what_cutout_hides_is_not_wrong_where_only_the_right_region_is_annotated():
+    annotated, feedback = torch.arange(48) < 40, prepared("cutout", size=0.25)
+    batch = replace(tiny.batch(48), wrong=None, annotated=annotated)
+    once = feedback.change(batch, 0, draws())
+    twice = feedback.change(once, 0, draws(1))
+    holes = [feedback.holes(torch.rand((48, 5), generator=draws(seed)("cutout")), 32, 32) for seed in (0, 1)]
+    for changed, hole in ((once, holes[0]), (twice, holes[0] | holes[1])):
+        assert changed.wrong is None
+        assert torch.equal(changed.mask, batch.mask & ~hole)
+        counts = annotated & changed.mask.flatten(1).any(1)
+        assert torch.equal(wrong_region(changed, "rrr"), ~batch.mask & ~hole & counts[:, None, None])
+
+
+def test_mixtures_hide_what_both_samples_hide_and_pasted_boxes_what_is_pasted():
+    batch = prepared("cutout", size=0.5).change(replace(tiny.batch(), wrong=None), 0, draws())
+    partner = torch.randperm(16, generator=draws()("mixup/partners"))
+    mixed = prepared("mixup", alpha=1.0).change(batch, 0, draws())
+    assert torch.equal(mixed.hidden, batch.hidden & batch.hidden[partner])
+    spread = replace(batch, x=torch.rand(16, 1, 32, 32))
+    pasted = prepared("cutmix").change(spread, 0, draws())
+    inside = (pasted.x != spread.x).any(1).any(0)
+    partner = torch.randperm(16, generator=draws()("cutmix/partners"))
+    assert inside.any()
+    assert torch.equal(pasted.hidden, torch.where(inside, batch.hidden[partner], batch.hidden))
 
 
 def test_erased_rectangles_have_the_areas_and_ratios_asked_for():

@@ -61,8 +61,8 @@ def blend(values: Tensor, share: Tensor, partner: Tensor) -> Tensor:
 def mixed(batch: Batch, x: Tensor, share: Tensor, partner: Tensor, n_classes: int) -> Batch:
     """Return a batch of mixtures with blended labels; equations (1) and (2).
 
-    Evidence of either sample counts as evidence of the mixture, and it counts as annotated where both are. ``y`` is the
-    label of the larger share.
+    Evidence of either sample counts as evidence of the mixture; what is hidden in both is hidden in it; and it counts
+    as annotated where both are. ``y`` is the label of the larger share.
 
     Args:
         batch: the samples.
@@ -78,6 +78,7 @@ def mixed(batch: Batch, x: Tensor, share: Tensor, partner: Tensor, n_classes: in
         target=blend(soft_labels(batch, n_classes), share, partner),
         mask=None if batch.mask is None else batch.mask | batch.mask[partner],
         wrong=None if batch.wrong is None else batch.wrong | batch.wrong[partner],
+        hidden=None if batch.hidden is None else batch.hidden & batch.hidden[partner],
         annotated=None if batch.annotated is None else batch.annotated & batch.annotated[partner],
         valid=None if batch.valid is None else batch.valid | batch.valid[partner],
     )

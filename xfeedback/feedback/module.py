@@ -134,7 +134,8 @@ class FeedbackModule(LightningModule):
         """Return the total loss of a batch; equation: mean_b w_b CE_b + the sum of the feedbacks' terms.
 
         Raises:
-            TrainingError: the loss is not finite; the weights have not moved.
+            TrainingError: the loss is not finite, on a CPU; the weights have not moved. On other devices the end of the
+                epoch raises it, since no step waits for the loss.
         """
         position = (self.phase_name, self.global_rank, self.current_epoch, batch_idx)
         step, terms = self.loss_terms(batch, self.active(), position)
@@ -174,9 +175,9 @@ class FeedbackModule(LightningModule):
     def inside(
         self, batch: Batch, active: Sequence[Feedback], position: Sequence[str | int]
     ) -> list[Mapping[str, Callable[[Tensor], Tensor]]]:
-        """Return what the feedbacks make of layers' outputs, of their shape, in every training pass; see Feedback.inside.
+        """Return what each feedback makes of layers' outputs in every training pass: :meth:`Feedback.inside`.
 
-        Arguments as in :meth:`changed`.
+        Arguments and shapes as in :meth:`changed`.
         """
         return [feedback.inside(batch, *self._drawn(batch, position)) for feedback in active]
 

@@ -8,7 +8,7 @@ from xfeedback.types import Batch
 
 
 def wrong_region(batch: Batch, method: str) -> Tensor:
-    """Return where evidence is wrong, as annotated, else everything real outside the right region.
+    """Return where evidence is wrong, as annotated, else everything real and not hidden outside the right region.
 
     One bool a pixel ``(B, H, W)``, cell ``(B, T, F)`` or token ``(B, L)``. Samples without annotation, or with an empty
     one, have none.
@@ -26,6 +26,7 @@ def wrong_region(batch: Batch, method: str) -> Tensor:
         wrong = ~batch.mask & per_sample(batch.mask.flatten(1).any(1), batch.mask)
         if batch.valid is not None:
             wrong = wrong & (batch.valid if wrong.ndim == 2 else batch.valid[..., None])
+        wrong = wrong if batch.hidden is None else wrong & ~batch.hidden
     else:
         raise UserError(f"method={method} needs batches with a wrong or a right region; give the data set annotations.")
     return wrong if batch.annotated is None else wrong & per_sample(batch.annotated, wrong)

@@ -69,7 +69,7 @@ class CutMixFeedback(Feedback[CutMixConfig]):
         def pasted(values: Tensor) -> Tensor:
             return torch.where(inside, values[partner], values)
 
-        masks = {name: getattr(batch, name) for name in ("mask", "wrong")}
+        masks = {name: getattr(batch, name) for name in ("mask", "wrong", "hidden")}
         moved = {name: pasted(mask) for name, mask in masks.items() if mask is not None}
         return replace(mixed(batch, pasted(batch.x), share, partner, self.n_classes), **moved)
 

@@ -67,7 +67,7 @@ class CutoutFeedback(Feedback[CutoutConfig]):
         x = torch.where(hole[:, None], self._filling(batch.x, draw), batch.x)
         masks = {name: getattr(batch, name) for name in ("mask", "wrong")}
         left = {name: mask & ~hole for name, mask in masks.items() if mask is not None}
-        return replace(batch, x=x, **left)
+        return replace(batch, x=x, hidden=hole if batch.hidden is None else hole | batch.hidden, **left)
 
     def holes(self, u: Tensor, height: int, width: int) -> Tensor:
         """Return the parts to cut ``(B, H, W)`` bool from uniform numbers ``(B, 4 or more)``; equation (7)."""
