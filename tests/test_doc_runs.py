@@ -27,7 +27,7 @@ from tests.test_walkthroughs import PAGES as WALKTHROUGHS
 pytestmark = pytest.mark.slow
 
 ON_CPU = "trainer.accelerator=cpu trainer.precision=32-true trainer.threads=1"
-QUICK = f"debug=quick trainer.max_epochs=1 {ON_CPU} evaluation.explained=8"
+QUICK = f"debug=quick trainer.max_epochs=1 {ON_CPU} evaluation.explained=8 evaluation.faithfulness_samples=8"
 """What a command that trains has at its end."""
 WALKED = "".join(text for page in WALKTHROUGHS for kind, text in DONE.findall(page.read_text()) if kind == "sh")
 COLLECTED = {"test", "test-slow", "test-gpu", "slurm-test"}
