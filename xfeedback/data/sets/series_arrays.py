@@ -46,7 +46,7 @@ def read(config: Config, places: Places) -> Source:  # noqa: ARG001 - every read
         source = _in_order(source, found.class_names)
     if held:
         source = _held_out(source, held)
-    return _annotated(path, source, parts)
+    return _annotated(config, source, parts)
 
 
 def _drawn(everything: Mapping[str, Array], config: Config) -> dict[str, dict[str, Array]]:
@@ -87,8 +87,9 @@ def _held_out(source: Source, held: int) -> Source:
     return replace(source, train=train, val=val, mean=mean, std=std)
 
 
-def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, Array]]) -> Source:
+def _annotated(config: Config, source: Source, parts: Mapping[str, Mapping[str, Array]]) -> Source:
     """Give the samples the regions of the file."""
+    path = config.path
     shape = (parts["train"]["x"].shape[1], source.train.x.shape[2])
     flat = {name: _deep(part, shape) for name, part in parts.items()}
     regions = {name: arrays.regions(path, part, shape) for name, part in flat.items()}
@@ -96,6 +97,9 @@ def _annotated(path: Path, source: Source, parts: Mapping[str, Mapping[str, Arra
         return source
     if not all(regions.values()):
         raise UserError(f"{path}: give mask or wrong for all splits or for none; zeros mean not annotated")
+    if config.unequal == "stretch":
+        steps = source.train.x.shape[1]
+        regions = {name: _stretched(found, parts[name]["x"], steps) for name, found in regions.items()}
     both = [regions[name] for name in ("train", "val") if name in regions]
     known = {name: np.concatenate([part[name] for part in both]) for name in both[0]}
     train, val = (part and _with(part, known) for part in (source.train, source.val))
@@ -120,6 +124,16 @@ def _deep(part: Mapping[str, Array], shape: tuple[int, int]) -> dict[str, Array]
         name: array[..., None] if name in ("mask", "wrong") and array.ndim == 2 and shape[1] == 1 else array
         for name, array in part.items()
     }
+
+
+def _stretched(regions: Mapping[str, Bools], x: Array, steps: int) -> dict[str, Bools]:
+    """Stretch regions ``(N, T, F)`` as their series were: each of the new steps is as the nearest step was."""
+    last = (np.isfinite(x.reshape(*x.shape[:2], -1)).any(2) * np.arange(x.shape[1])).max(1)
+    if last.min() == steps - 1:
+        return dict(regions)
+    at = np.rint(np.linspace(0, last, steps, axis=1)).astype(np.int64)
+    rows = np.arange(len(x))[:, None]
+    return {name: array if name == "annotated" else array[rows, at] for name, array in regions.items()}
 
 
 def _with(part: Part, regions: Mapping[str, Bools]) -> Part:
