@@ -7,9 +7,11 @@ import torch
 import torch.nn.functional as F
 from scipy.stats import kstest
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset
 
 from tests.methods import tiny
 from tests.methods.challenger_host import GAPNET, feedback_of, host_of, run, wide
+from xfeedback.errors import UserError
 from xfeedback.feedback import FeedbackModule, Step
 
 
@@ -162,6 +164,33 @@ def test_steps_that_are_not_challenged_are_plain():
     assert float(terms["ce"]) == 0
     _, terms = run(host_of(loss="kl", lambda_kl=2.0))
     assert list(terms) == ["ce", "challenger/kl"]
+
+
+@pytest.mark.parametrize(("n", "every"), [(1, 1), (3, 1), (4, 1), (3, 2), (5, 4)])
+def test_clean_and_challenged_steps_take_turns_over_the_epochs(n, every):
+    """Whatever the number of an epoch's steps, and of the steps in which the method acts."""
+    host, seen = host_of(loss="alternate", every_n_steps=every), []
+    loss_terms = host.loss_terms
+
+    def noted(*given):
+        step, terms = loss_terms(*given)
+        if step.number % every == 0:
+            seen.append("challenger/ce" in terms)
+        return step, terms
+
+    host.loss_terms = noted
+    tiny.trained(host, DataLoader([wide(2)] * n, batch_size=None), epochs=4)
+    assert len(seen) == 4 * -(-n // every)
+    assert seen == [number % 2 == 1 for number in range(len(seen))]
+
+
+def test_turns_over_epochs_of_unknown_length_are_refused():
+    class Endless(IterableDataset):
+        def __iter__(self):
+            yield wide(2)
+
+    with pytest.raises(UserError, match=r"method\.challenger\.loss=alternate must know how many steps an epoch has"):
+        tiny.trained(host_of(loss="alternate"), DataLoader(Endless(), batch_size=None))
 
 
 @pytest.mark.parametrize("transform", ["attenuate", "top_k_zero", "swap"])

@@ -68,6 +68,7 @@ class Feedback(nn.Module, Generic[Options_co]):
         input_gradient: whether the clean pass must admit gradients with respect to the input.
         stamps: what must stand beside every result of this feedback; set when it is built.
         notes: what a person should know about it on this network, a line each; set in :meth:`prepare`.
+        steps_per_epoch: batches an epoch of the present training has, set before its first starts; None: not known.
     """
 
     name: ClassVar[str]
@@ -83,6 +84,7 @@ class Feedback(nn.Module, Generic[Options_co]):
     input_gradient: bool = False
     stamps: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    steps_per_epoch: int | None = None
 
     def __init__(self, config: Options_co | None = None) -> None:
         super().__init__()

@@ -121,7 +121,13 @@ class FeedbackModule(LightningModule):
         return [feedback for feedback in active if number % feedback.config.every_n_steps == 0]
 
     def on_train_start(self) -> None:
-        """Tell every feedback in which epoch a training goes on that was stopped inside it: Lightning does not."""
+        """Tell every feedback how many steps an epoch has, and of a training that was stopped inside one, in which.
+
+        Lightning does not tell the latter.
+        """
+        steps = self.trainer.num_training_batches
+        for feedback in self.feedbacks:
+            feedback.steps_per_epoch = int(steps) if math.isfinite(steps) else None
         if self.trainer.fit_loop.restarted_mid_epoch:
             self.on_train_epoch_start()
 

@@ -4,6 +4,7 @@ The paper's text beyond its abstract was not available. Equations (1) to (14), r
 `docs/methods/challenger.md`.
 """
 
+import math
 import warnings
 from collections.abc import Sequence
 from functools import partial
@@ -94,12 +95,20 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
     def challenged_places(self, step: Step) -> tuple[str, ...]:
         """Return where this step is challenged, () where it is plain; equation (1). Drawn on the host."""
         config = self.config
-        if config.loss == "alternate" and self.turn(step) % 2 == 0:
+        if config.loss == "alternate" and self._count(step) % 2 == 0:
             return ()
         off, at = torch.rand(2, generator=step.generator("challenger/place", "cpu")).tolist()
         if config.prob_per == "batch" and off >= config.prob:
             return ()
         return self.places if config.site == "all" else (self.places[int(at * len(self.places))],)
+
+    def _count(self, step: Step) -> int:
+        """Return which of the steps in which the method acts this is, from 0: of its epoch, for taking turns of all."""
+        if self.config.loss != "alternate" or step.epoch == 0:
+            return self.turn(step)
+        if self.steps_per_epoch is None:
+            raise RuntimeError("taking turns counts on from the epochs before, whose steps are not known")
+        return step.epoch * math.ceil(self.steps_per_epoch / self.config.every_n_steps) + self.turn(step)
 
     def relevance(self, step: Step, places: Sequence[str], *, real: bool) -> dict[str, Tensor]:
         """Return R at each place, of its shape; see :class:`~xfeedback.feedback.relevance_pass.RelevancePass`."""
@@ -204,7 +213,7 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
 
     def _report(self, step: Step, h: Tensor, moved: Tensor, relevance: Tensor) -> None:
         """Log, of some steps, how far samples were moved, relative to their norm, and where no evidence was found."""
-        if self.turn(step) % REPORT_EVERY != 1:
+        if self._count(step) % REPORT_EVERY != 1:
             return
         norms = h.flatten(1).norm(dim=1)
         step.reports["challenger/change"] = ((moved - h).flatten(1).norm(dim=1) / norms.clamp_min(EPS)).mean()
@@ -225,8 +234,17 @@ class ChallengerFeedback(Feedback[ChallengerConfig]):
         return {"ce": weight * losses.mean()}
 
     def epoch_start(self, network: nn.Module, epoch: int) -> None:
-        """Warn, once, where the epochs so far show that training has collapsed."""
+        """Warn, once, where the epochs so far show that training has collapsed.
+
+        Raises:
+            UserError: clean and challenged steps can't take turns over epochs of unknown length.
+        """
         del network, epoch
+        if self.config.loss == "alternate" and self.steps_per_epoch is None:
+            raise UserError(
+                f"method.{self.name}.loss=alternate must know how many steps an epoch has: give the Trainer a loader "
+                "that has a length, or choose loss=mix."
+            )
         self._warn()
 
     def epochs_end(self, network: nn.Module, phase: Phase) -> None:
