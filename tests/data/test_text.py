@@ -140,3 +140,12 @@ def test_padding_is_zero_and_ids_fit_the_vocabulary():
     assert x.dtype == np.int64
     assert x.max() < len(VOCABULARY)
     assert (x[0, 3:] == 0).all()
+
+
+def test_a_word_that_is_written_as_padding_is_no_padding():
+    """It would end the text, or leave a hole in it, that nothing may choose or mark."""
+    texts = [tokens(text, "whitespace", lower=False) for text in ("good [PAD] film", "[PAD]")]
+    known = vocabulary([[token for token, _ in text] for text in texts], 1, None)
+    arrays = encode(texts, [[(5, 10)], []], known, 3)
+    assert arrays["x"].tolist() == [[known.index("good"), 1, known.index("film")], [1, 0, 0]]
+    assert arrays["mask"].tolist() == [[False, True, False], [False, False, False]]

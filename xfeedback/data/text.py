@@ -140,7 +140,8 @@ def encode(
     """Return ids, rationales and who is annotated as arrays.
 
     A token is part of the rationale when any of its characters is, separators never. A text without a token becomes
-    one unknown token, so no row is all padding. A rationale that was cut off leaves its text without annotation.
+    one unknown token, and a word that is written as padding is unknown, so no row is all padding. A rationale that was
+    cut off leaves its text without annotation.
 
     Args:
         texts: tokens of N texts, at most L each.
@@ -151,7 +152,7 @@ def encode(
     Returns:
         ``x`` ``(N, L)`` int64, padded with 0 at the end; ``mask`` ``(N, L)`` and ``annotated`` ``(N,)`` bool.
     """
-    number = {token: position for position, token in enumerate(known)}
+    number = {token: position for position, token in enumerate(known) if position != PADDING}
     x = np.full((len(texts), length), PADDING, dtype=np.int64)
     mask = np.zeros((len(texts), length), dtype=bool)
     for row, (pieces, rationale) in enumerate(zip(texts, rationales, strict=True)):
