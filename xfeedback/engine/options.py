@@ -124,7 +124,8 @@ class EvaluationConfig:
         batch_size: samples at a time.
         explainers: explanations that are scored and shown; the first is the headline. ``uniform``, ``random`` and
             ``centre`` know nothing of the network: floors for the scores.
-        explained: how many test samples are explained at most.
+        explained: how many test samples are explained at most: the first; of a set that comes class by class as large a
+            part of each class. So with all numbers of samples below.
         explained_slow: how many of them by ``integrated_gradients``, ``occlusion``, ``lime`` and ``score_cam``:
             dozens of passes.
         pictures: how many test samples are shown with their explanations.
