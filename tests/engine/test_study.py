@@ -205,6 +205,7 @@ def test_figures_that_are_not_on_validation_data_are_refused(name):
 def test_the_objective_and_its_direction_follow_from_the_run(tmp_path):
     assert objective(small_spec(tmp_path)) == "val/acc/random"
     assert objective(small_spec(tmp_path, trainer={"select_on": "val_correlated"})) == "val/acc/correlated"
+    assert objective(small_spec(tmp_path, trainer={"select_on": "test"})) == "val/acc/random"
     assert objective(small_spec(tmp_path, decoy={"name": "none"})) == "val/acc/val"
     assert objective(small_spec(tmp_path, decoy={"name": "corner", "code": "released"})) == "val/acc/clean"
     phases = {"name": "portions", "n": 3}

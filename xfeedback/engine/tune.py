@@ -49,7 +49,7 @@ def objective(base: RunSpec) -> str:
     if base.phases.count > 1:
         return "val/continual/average_accuracy"
     wanted = base.trainer.select_on
-    if wanted in ("auto", "last"):
+    if not wanted.startswith("val"):  # auto, last, and the audits, which would choose on test data
         return f"val/acc/{base.decoy.val_views[0] if base.decoy.on else 'val'}"
     return f"val/acc/{wanted.removeprefix('val_')}"
 
