@@ -7,8 +7,9 @@ import yaml
 from tests.report.runfolders import Cell, write_run
 from xfeedback.config import CONF
 from xfeedback.report.collect import collect
-from xfeedback.report.options import defaults, differing_options, options
+from xfeedback.report.options import differing_options, options
 from xfeedback.report.rows import Group, build
+from xfeedback.report.unsaid import defaults
 
 ABSENT = "\N{EN DASH}"
 

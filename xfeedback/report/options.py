@@ -2,16 +2,13 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache
 from html import escape
 from typing import Literal
 
-import yaml
-
-from xfeedback.config import CONF
-from xfeedback.report.cells import differing, flatten
+from xfeedback.report.cells import differing
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.svg import tag
+from xfeedback.report.unsaid import defaults
 
 _METHOD = "method."
 _ABSENT = "–"
@@ -58,22 +55,6 @@ def differing_options(group: Group) -> list[str]:
     return names
 
 
-def defaults(method: str) -> Mapping[str, str | None]:
-    """Options of ``method`` as its file in ``conf/method`` has them, flat; None where the variant decides.
-
-    Empty for a method without a file here.
-    """
-    try:
-        loaded = yaml.safe_load((CONF / _METHOD[:-1] / f"{method}.yaml").read_text())
-    except (OSError, yaml.YAMLError):
-        return {}
-    flat = flatten(loaded if isinstance(loaded, dict) else {})
-    return {name: None if value == "null" or value.startswith("${") else value for name, value in flat.items()}
-
-
-_defaults = cache(defaults)
-
-
 def _of_method(row: Row) -> dict[str, str]:
     return {name: value for name, value in row.options.items() if name.startswith(_METHOD)}
 
@@ -113,7 +94,7 @@ def _own_options(row: Row) -> str:
     own = {name.removeprefix(_METHOD): value for name, value in _of_method(row).items()}
     if not own:
         return "no options"
-    usual = {k: v for method in row.method.split("+") for k, v in _defaults(method).items()}
+    usual = {k: v for method in row.method.split("+") for k, v in defaults(method).items()}
     muted = {name: usual.get(name) == value for name, value in own.items()}
     return " ".join(
         tag("code", escape(f"{name}={own[name]}"), class_="usual" if muted[name] else "own")

@@ -10,6 +10,7 @@ from xfeedback.report.collect import Run
 from xfeedback.report.headline import headline_explainer, renamed
 from xfeedback.report.metrics import STEP_RATIO, STEP_TIME, headline, ordered
 from xfeedback.report.stats import CONFIDENCE, Summary, holm, mean_ranks, paired, summarise
+from xfeedback.report.unsaid import completed
 
 PLAIN = "plain"
 _CONTROLS = ("annotation.control=", "annotation.noise=", "control")
@@ -180,7 +181,7 @@ def build(runs: Sequence[Run], *, baseline: str = PLAIN, warnings: Iterable[str]
 def _group(
     dataset: str, model: str, cells: Mapping[tuple[str, str], list[Run]], baseline: str, notes: list[str]
 ) -> Group:
-    options = {key: flatten(runs[0].config) for key, runs in cells.items()}
+    options = completed({key: flatten(runs[0].config) for key, runs in cells.items()})
     names: dict[tuple[str, str], str] = {}
     title = {key: _title(key[0], options[key]) for key in cells}
     for kind in dict.fromkeys(title.values()):
