@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
+from xfeedback.feedback import FeedbackModule
+from xfeedback.types import Batch
 
 
 def trainer(epoch=0, **metrics):
@@ -37,6 +39,29 @@ def test_the_best_epoch_is_kept_and_the_earliest_of_equals():
     assert (other.epoch, float(other.weights["weight"])) == (1, 1.0)
     other.on_train_epoch_end(trainer(10, val_random=5.5), network)
     assert (other.epoch, float(other.weights["weight"])) == (10, 3.0)
+
+
+def validated(hits):
+    """Accuracy in float32, as it is logged, of 1,000 samples with so many hits in each batch."""
+    module = FeedbackModule(nn.Identity())
+    for number, size in enumerate((256, 256, 256, 232)):
+        right = (torch.arange(size) < hits[number]).long()
+        batch = Batch(x=nn.functional.one_hot(right, 2).float(), y=torch.ones_like(right), index=torch.arange(size))
+        module.validation_step(batch, number)
+    return torch.tensor(module._val.read()["val"]).float().item()
+
+
+def test_as_many_hits_are_no_gain_in_whichever_batches_they_fall():
+    """Their accuracies differ by the rounding of float32; a single hit more is a gain."""
+    splits = [(203 + k, 203 - k, 203 + j, 193 - j) for k in range(0, 20, 3) for j in range(-8, 20, 3)]
+    values = sorted(validated(hits) for hits in splits)
+    assert values[0] < values[-1]
+    keeper, network = KeepBest("val/val"), nn.Linear(1, 1)
+    for epoch, value in enumerate((values[0], values[-1])):
+        keeper.see(value, epoch, network)
+    assert keeper.epoch == 0
+    keeper.see(validated((203, 203, 203, 194)), 2, network)
+    assert keeper.epoch == 2
 
 
 def test_history_drops_what_will_be_repeated_and_half_a_line(tmp_path):

@@ -16,6 +16,8 @@ from tqdm import tqdm
 from xfeedback import files
 
 WARM_UP_STEPS = 20
+SAME = 5e-5
+"""Points of accuracy, less than a sample of a million, by which equal shares of hits differ in float32."""
 
 
 class Progress(Callback):
@@ -130,8 +132,9 @@ class KeepBest(Callback):
     """Keep the weights of the epoch with the best value of a logged metric; the earliest of equals wins.
 
     Args:
-        metric: its name.
-        tie: values are compared as they are (``exact``), or rounded to two decimals (``round2``).
+        metric: its name; accuracy in percent.
+        tie: values are compared as they are (``exact``), up to rounding, which depends on the batches that the hits
+            fall into; or rounded to two decimals (``round2``).
     """
 
     def __init__(self, metric: str, tie: str = "exact") -> None:
@@ -146,7 +149,7 @@ class KeepBest(Callback):
     def see(self, value: float, epoch: int, module: nn.Module) -> None:
         """Copy the module's weights after an epoch with this value when it is better than all before."""
         value = round(value, 2) if self.tie == "round2" else value
-        if value > self.best:
+        if value > self.best + SAME:
             self.best, self.epoch = value, epoch
             self.weights = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
