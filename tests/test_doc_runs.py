@@ -204,7 +204,7 @@ def type_in(line: str, place: Path, data: Path) -> str:
         CUDA_VISIBLE_DEVICES="",
     )
     done = subprocess.run(
-        line, shell=True, cwd=place, env=env, capture_output=True, text=True, timeout=900, check=False
+        line, shell=True, cwd=place, env=env, capture_output=True, text=True, timeout=1800, check=False
     )
     assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
     return done.stdout
