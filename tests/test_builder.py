@@ -12,6 +12,7 @@ from xfeedback.builder import explain, plain_config, run_sweep
 from xfeedback.engine import queue, ways
 from xfeedback.engine.run import run_experiment
 from xfeedback.engine.spec import RunSpec
+from xfeedback.command import composed
 from xfeedback.errors import TrainingError, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -237,3 +238,9 @@ def test_processes_within_processes_are_refused(launcher, tmp_path):
     sweep = Sweep(tmp_path, ["trainer=ddp", f"hydra/launcher={launcher}"])
     with pytest.raises(UserError, match=f"can't be swept with hydra/launcher={launcher}"):
         sweep.run()
+
+
+def test_a_folder_that_begins_with_a_tilde_needs_no_quotes():
+    """Hydra's grammar asks for them."""
+    values = composed(["paths.outputs=~/my runs", 'paths.data="~/d"', "method=plain"])["paths"]
+    assert (values["outputs"], values["data"], values["cache"]) == ("~/my runs", "~/d", "~/my runs/cache")

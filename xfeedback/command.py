@@ -49,7 +49,7 @@ def main() -> None:
             from xfeedback import commands
 
             raise SystemExit(commands.run(sys.argv[1:]))
-        sys.argv[1:] = several(sys.argv[1:])
+        sys.argv[1:] = several(quoted(sys.argv[1:]))
         cell()
     except Preempted as stop:  # of a sweep in this process
         _leave(stop)
@@ -57,6 +57,15 @@ def main() -> None:
         _end("interrupted; the same command resumes where it stood", 130)
     except Exception as error:  # noqa: BLE001 - the traceback is there for whoever asks for it
         _stop(error)
+
+
+def quoted(arguments: Sequence[str]) -> list[str]:
+    """Return a command line with its folders in quotes that begin with ``~``, which Hydra does not read without them.
+
+    >>> quoted(["method=xbl", "paths.outputs=~/x"])
+    ['method=xbl', 'paths.outputs="~/x"']
+    """
+    return [re.sub(r"""^(paths\.\w+)=(~[^"',]*)$""", r'\1="\2"', argument) for argument in arguments]
 
 
 def several(arguments: Sequence[str]) -> list[str]:
@@ -80,7 +89,7 @@ def composed(overrides: Sequence[str]) -> dict[str, Any]:
     from xfeedback.builder import plain_config
 
     with hydra.initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
-        return plain_config(hydra.compose("config", overrides=list(overrides)))
+        return plain_config(hydra.compose("config", overrides=quoted(overrides)))
 
 
 def _leave(stop: Preempted) -> NoReturn:

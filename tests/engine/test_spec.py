@@ -162,6 +162,20 @@ def test_what_can_not_work_is_refused(changes, says, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_leading_tilde_is_the_users_folder_and_no_part_of_the_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    typed = {"outputs": "~/x", "data": "~", "cache": "~/x/cache", "shared_data": ["~/y", "z~"]}
+    spec, other = small_spec(tmp_path, paths=typed), small_spec(tmp_path)
+    assert spec.folder == tmp_path / "x" / "runs" / other.run
+    paths = spec.paths
+    assert (paths.data, paths.cache) == (str(tmp_path), f"{tmp_path}/x/cache")
+    assert paths.shared_data == (f"{tmp_path}/y", "z~")
+    assert spec.run == other.run
+    assert RunSpec.from_plain(spec.plain()) == spec
+    with pytest.raises(UserError, match=r"paths\.outputs=~nobody-here/x must be a folder: there is no such user"):
+        small_spec(tmp_path, paths={"outputs": "~nobody-here/x"})
+
+
 def test_light_parts_need_neither_data_set_nor_network(tmp_path):
     values = plain_values(tmp_path, model={"name": "no such"}, dataset={"name": "no such"})
     assert light_parts(values)["trainer"].max_epochs == 2

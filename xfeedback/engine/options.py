@@ -1,5 +1,6 @@
 """Options of training, evaluation, logging and folders."""
 
+import os
 from dataclasses import asdict, dataclass
 from typing import ClassVar, Literal
 
@@ -219,7 +220,7 @@ class LoggerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PathsConfig:
-    """Folders.
+    """Folders; a leading ``~`` is the user's own.
 
     Attributes:
         outputs: runs and comparisons are written here.
@@ -232,6 +233,19 @@ class PathsConfig:
     data: str = "data"
     shared_data: tuple[str, ...] = ()
     cache: str = "outputs/cache"
+
+    def __post_init__(self) -> None:
+        for name in ("outputs", "data", "cache"):
+            object.__setattr__(self, name, _at_home(name, getattr(self, name)))
+        object.__setattr__(self, "shared_data", tuple(_at_home("shared_data", path) for path in self.shared_data))
+
+
+def _at_home(option: str, path: str) -> str:
+    """Return a path with a user's folder for a leading ``~`` or ``~name``, which no shell puts there after a ``=``."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path would drop a leading ./
+    known = "a folder: there is no such user (./~ is a folder of this name)"
+    require(not expanded.startswith("~"), option, path, known)
+    return expanded
 
 
 @dataclass(frozen=True, kw_only=True)
