@@ -7,12 +7,11 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from xfeedback import builder
+from xfeedback import builder, command
 from xfeedback.builder import explain, plain_config, run_sweep
 from xfeedback.engine import queue, ways
 from xfeedback.engine.run import run_experiment
 from xfeedback.engine.spec import RunSpec
-from xfeedback.command import composed
 from xfeedback.errors import TrainingError, UserError
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -242,5 +241,5 @@ def test_processes_within_processes_are_refused(launcher, tmp_path):
 
 def test_a_folder_that_begins_with_a_tilde_needs_no_quotes():
     """Hydra's grammar asks for them."""
-    values = composed(["paths.outputs=~/my runs", 'paths.data="~/d"', "method=plain"])["paths"]
+    values = command.composed(["paths.outputs=~/my runs", 'paths.data="~/d"', "method=plain"])["paths"]
     assert (values["outputs"], values["data"], values["cache"]) == ("~/my runs", "~/d", "~/my runs/cache")
