@@ -289,27 +289,6 @@ def test_series_with_masks_as_arrays(load, tmp_path):
     assert "90 % annotated" in task.stamps
 
 
-def test_masks_are_stretched_with_their_series(load, tmp_path):
-    """A marked step holds a 1 and all others a 0, so after both were stretched it is marked where the value is high."""
-    lengths = [9, 5, 3, 9, 5, 3, 9, 5, 3, 9]
-    x, mask = np.full((10, 9, 2), np.nan), np.zeros((10, 9, 2), dtype=np.uint8)
-    for row, length in enumerate(lengths):
-        x[row, :length] = 0
-        x[row, length - 2, row % 2] = mask[row, length - 2, row % 2] = 1
-    labels = np.array([k % 2 for k in range(10)])
-    file = saved(tmp_path / "a.npz", x=x, y=labels, mask=mask, wrong=1 - mask)
-    task = load("series_arrays", file=file, unequal="stretch", val_least=2)
-    seen = 0
-    for part in (task.train, task.val, task.test):
-        for values, right, wrong in zip(part.x, part.mask, part.wrong, strict=True):
-            assert (right == (values > 0.5)).sum() >= right.numel() - 1  # a value of a half is as near to either
-            assert right.any()
-            assert bool(right[values == 1].all())
-            assert torch.equal(wrong, ~right)
-            seen += 1
-    assert seen == 10
-
-
 def test_series_as_arrays_with_own_validation(load, tmp_path):
     labels = np.array([k % 2 for k in range(10)])
     parts = {"train": slice(0, 4), "val": slice(4, 6), "test": slice(6, 10)}
