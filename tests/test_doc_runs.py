@@ -35,6 +35,7 @@ COLLECTED = {"test", "test-slow", "test-gpu", "slurm-test"}
 MINIATURE = "dataset.declared_sizes=[[32,12]] dataset.val_per_class=2 dataset.size=32 dataset.short_side=36"
 
 LEFT_OPEN = {
+    "experiment=": "dataset.limit_train=100 dataset.limit_test=50",
     "experiment=lap/imagenet ": MINIATURE,
     "dataset=imagenet ": MINIATURE,
     "trainer=ddp": "trainer.devices=2",
