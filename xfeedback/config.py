@@ -27,11 +27,13 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], path: str) -> T:
     Raises:
         UserError: unknown or missing key, wrong type, or a value that the class's ``__post_init__`` refuses.
     """
+    if not isinstance(values, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - files hold anything
+        raise UserError(f"{path}={values} must be a group of options")
     hints = get_type_hints(cls)
     names = {f.name for f in fields(cls)}
     for key in values:
         if key not in names:
-            raise UserError(f"unknown option '{path}.{key}'.{suggest(key, names)}")
+            raise UserError(f"unknown option '{path}.{key}'.{suggest(str(key), names)}")
     arguments: dict[str, Any] = {}
     for field in fields(cls):
         if field.name in values:

@@ -40,6 +40,14 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False, sort_keys=True) + "\n")
 
 
+def read_record(path: Path) -> dict[str, Any]:
+    """Read JSON that holds names with values; anything else is a :class:`UserError`, as in :func:`read_json`."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} is damaged: it holds no names with values. Remove the file or restore it from a copy.")
+    return value
+
+
 def read_json(path: Path) -> Any:
     """Read JSON; a damaged file is a :class:`UserError` that names it."""
     try:

@@ -75,17 +75,23 @@ def load(folder: str | Path) -> TrainedRun:
         UserError: there is no such run, it is not finished, or a file of it is missing or damaged.
     """
     path = found(Path(folder))
-    result = files.read_json(path / "result.json")
+    result = _result(path / "result.json")
     spec = _spec(path)
     inputs = _inputs(path, spec)
-    network = _bare(spec, inputs)
+    try:
+        network = _bare(spec, inputs)
+    except UserError:
+        raise
+    except Exception as error:  # what its files say of it may be anything
+        reason = " ".join(str(error).split())[:150] or type(error).__name__
+        raise UserError(f"{path}: no network can be built by its config.yaml and inputs.json: {reason}") from error
     weights = _weights(path, result)
     try:
         network.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"the weights in {path} don't fit its config.yaml: {reason}") from error
-    provenance = files.read_json(path / "provenance.json")
+    provenance = _checked(path / "provenance.json", {"data": dict, "git": dict, "versions": dict}, {})
     return TrainedRun(
         folder=path, spec=spec, inputs=inputs, result=result, provenance=provenance, network=network.eval()
     )
@@ -111,7 +117,35 @@ def found(folder: Path) -> Path:
 
 def _why(path: Path) -> str:
     error = path / "error.json"
-    return f" ({' '.join(str(files.read_json(error).get('error')).split())[:200]})" if error.is_file() else ""
+    return f" ({' '.join(str(files.read_record(error).get('error')).split())[:200]})" if error.is_file() else ""
+
+
+def _result(file: Path) -> dict[str, Any]:
+    needed = {"run": str, "metrics": dict, "weights_sha256": str}
+    found = _checked(file, {"stamps": list, "notes": list}, needed)
+    odd = [name for name, value in found["metrics"].items() if not isinstance(value, int | float)]
+    if odd:
+        raise _damaged(file, f"the metric {odd[0]} is no number")
+    if not all(isinstance(line, str) for name in ("stamps", "notes") for line in found.get(name, ())):
+        raise _damaged(file, "a stamp or note is no text")
+    return found
+
+
+def _checked(file: Path, may: Mapping[str, type], must: Mapping[str, type]) -> dict[str, Any]:
+    """Read a record of a run: what it must say is there, and that and what it may say are of their kinds."""
+    found = files.read_record(file)
+    for name, kind in {**may, **must}.items():
+        if name not in found and name in must:
+            raise _damaged(file, f"'{name}' is missing")
+        if not isinstance(found.get(name, kind()), kind):
+            raise _damaged(file, f"'{name}' is not what it should be")
+    return found
+
+
+def _damaged(file: Path, why: str) -> UserError:
+    return UserError(
+        f"{file} is damaged: {why}. Restore it from a copy, or run the same command again with force=true."
+    )
 
 
 def _spec(path: Path) -> "RunSpec":

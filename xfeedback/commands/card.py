@@ -133,12 +133,15 @@ def _origin(loaded: "TrainedRun") -> Iterator[tuple[str, str]]:
     git: Mapping[str, Any] = provenance.get("git", {})
     commit = str(git.get("commit"))
     yield "run", str(result["run"])
-    yield "seed", str(result["seed"])
+    yield "seed", str(loaded.spec.seed)
     yield "commit", f"{commit} with changes that are in no commit" if git.get("dirty") else commit
     yield "versions", ", ".join(f"{name} {version}" for name, version in provenance.get("versions", {}).items())
     yield "weights, SHA-256", str(result["weights_sha256"])
-    yield "epochs, steps", f"{result['epochs']}, {result['steps']}; selected epoch {result['selected_epoch']}"
-    yield "finished", str(result["finished_at"])
+    epochs, steps, selected, finished = (
+        result.get(name, "unknown") for name in ("epochs", "steps", "selected_epoch", "finished_at")
+    )
+    yield "epochs, steps", f"{epochs}, {steps}; selected epoch {selected}"
+    yield "finished", str(finished)
 
 
 def _table(head: tuple[str, str], rows: Any) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from xfeedback import files
-from xfeedback.config import from_mapping
+from xfeedback.config import from_mapping, require
 from xfeedback.kinds import Kind
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ class Inputs:
     std: tuple[float, ...] = ()
     vocabulary: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        axes = {"image": 3, "series": 2, "text": 1}[self.kind]
+        good = len(self.in_shape) == axes and min(self.in_shape, default=0) > 0
+        require(good, "in_shape", list(self.in_shape), f"{axes} sizes above 0 for kind={self.kind}")
+        require(len(self.class_names) > 0, "class_names", [], "a list of names")
+        require(len(self.mean) == len(self.std), "std", list(self.std), "a list as long as mean")
+
     @classmethod
     def of(cls, task: "Task") -> Self:
         """Return those of a task."""
@@ -53,7 +60,7 @@ class Inputs:
         Raises:
             UserError: it is damaged.
         """
-        return from_mapping(cls, files.read_json(path), path.name)
+        return from_mapping(cls, files.read_record(path), path.name)
 
     def plain(self) -> dict[str, Any]:
         """Return them as plain values; :meth:`read` reads them back."""

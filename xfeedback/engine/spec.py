@@ -237,9 +237,11 @@ def light_parts(values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         UserError: an unknown key, or a type or value that can't work.
     """
-    for key in values:
+    for key, value in values.items():
         if key not in (*_LIGHT, "continual", *_SINGLE, *_HEAVY):
-            raise unknown("option", key, (*_LIGHT, "continual", *_SINGLE, *_HEAVY))
+            raise unknown("option", str(key), (*_LIGHT, "continual", *_SINGLE, *_HEAVY))
+        if key not in _SINGLE and not isinstance(value, Mapping | None):
+            raise UserError(f"{key}={value} must be a group of options")
     parts: dict[str, Any] = {key: from_mapping(_LIGHT[key], values[key], key) for key in _LIGHT if key in values}
     if (values.get("continual") or {}).get("name", "none") != "none":
         parts["continual"] = from_mapping(EwcConfig, values["continual"], "continual")
@@ -277,7 +279,7 @@ def _named(values: Any, part: str, config_class: Any) -> Any:
 
 
 def _method(name: str, options: Mapping[str, Any] | None) -> FeedbackConfig:
-    return from_mapping(methods.feedback_class(name).Config, options or {}, f"method.{name}")
+    return from_mapping(methods.feedback_class(str(name)).Config, options or {}, f"method.{name}")
 
 
 def _checked(key: str, value: Any) -> Any:
