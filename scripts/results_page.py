@@ -272,6 +272,9 @@ def _asked_block(asked: argparse.Namespace) -> str:
     built = build(collect(asked.runs).runs)
     wanted = [g for g in built.groups if asked.dataset in ("", g.dataset) and asked.model in ("", g.model)]
     names = {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)}
+    labels = {row.label for group in wanted for row in group.rows}
+    if unknown := [label for label in names if label not in labels]:
+        raise UserError(f"no row is called {unknown}. There are: {', '.join(labels)}.")
     groups = [_renamed(group, names) for group in sorted(wanted, key=lambda group: group.dataset)]
     metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
     if asked.diff:
@@ -284,9 +287,6 @@ def _asked_block(asked: argparse.Namespace) -> str:
 
 
 def _renamed(group: Group, names: Mapping[str, str]) -> Group:
-    unknown = [label for label in names if label not in {row.label for row in group.rows}]
-    if unknown:
-        raise UserError(f"no row is called {unknown}. There are: {', '.join(row.label for row in group.rows)}.")
     order = [*names, *(row.label for row in group.rows if row.label not in names)]
     rows = sorted(group.rows, key=lambda row: order.index(row.label))
     return replace(group, rows=tuple(replace(row, label=names.get(row.label, row.label)) for row in rows))
