@@ -46,7 +46,7 @@ LEFT_OPEN = {
     "samples_per_class=": "dataset.limit_train=null",
     "experiment=challenger/": "dataset.limit_train=null",
     "report.diff": "--least 0",
-    "phases=mistakes dataset": "phases.n=2",
+    "phases=mistakes ": "phases.n=2",
     "method=xai_increment ": "method.xai_increment.n_masks=16",
 }
 """What is added to a command that has these words."""
