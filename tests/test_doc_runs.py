@@ -47,6 +47,7 @@ LEFT_OPEN = {
     "experiment=challenger/": "dataset.limit_train=null",
     "report.diff": "--least 0",
     "phases=mistakes ": "phases.n=2",
+    "continual=ewc ": "continual.n=64",
     "method=xai_increment ": "method.xai_increment.n_masks=16",
 }
 """What is added to a command that has these words."""
