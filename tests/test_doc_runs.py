@@ -58,6 +58,7 @@ SAID = {
     "plain,NAME": "plain,xbl",
     r"RUNS=\.\.\.": "RUNS=outputs",
     " --entity NAME": "",
+    "/scratch/data": "scratch",
 }
 """Names that a page leaves open, and what only somebody with an account can type."""
 
@@ -210,6 +211,9 @@ def type_in(line: str, place: Path, data: Path) -> str:
     done = subprocess.run(
         line, shell=True, cwd=place, env=env, capture_output=True, text=True, timeout=1800, check=False
     )
+    said = " ".join((done.stdout + done.stderr).split())
+    if done.returncode and "source=official" in line and "downloading it failed" in said:
+        pytest.skip("CIFAR-10 as published is downloaded, and there is no network")
     assert done.returncode == 0, f"{line}\n{done.stdout[-1500:]}\n{done.stderr[-2500:]}"
     return done.stdout
 
