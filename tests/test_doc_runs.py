@@ -48,7 +48,6 @@ LEFT_OPEN = {
     "report.diff": "--least 0",
     "phases=mistakes ": "phases.n=2",
     "continual=ewc ": "continual.n=64",
-    "method=xai_increment ": "method.xai_increment.n_masks=16",
 }
 """What is added to a command that has these words."""
 LACKING = {"logger=mlflow": "mlflow", "model=huggingface": "transformers"}
@@ -106,7 +105,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository whose experiments have one seed, one value of what else is swept, and one epoch."""
+    """A copy of the repository whose experiments have one seed, one value of what else is swept, and one epoch; few masks."""
     root = tmp_path_factory.mktemp("repository")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -120,6 +119,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(
             head + params + re.sub(r"^(      (?!method)[\w.]+: [^,\n]+),.*$", r"\1", tail, flags=re.MULTILINE)
         )
+    lime = root / "conf" / "method" / "xai_increment.yaml"
+    lime.write_text(re.sub(r"(exhaustive_up_to|n_masks): \d+", r"\1: 8", lime.read_text()))
     link_environment(root / ".venv")
     return root
 
