@@ -105,7 +105,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository whose experiments have one seed, one value of what else is swept, and one epoch; few masks."""
+    """A copy of the repository whose experiments have one seed, one value of what else is swept, and one epoch."""
     root = tmp_path_factory.mktemp("repository")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -120,7 +120,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
             head + params + re.sub(r"^(      (?!method)[\w.]+: [^,\n]+),.*$", r"\1", tail, flags=re.MULTILINE)
         )
     lime = root / "conf" / "method" / "xai_increment.yaml"
-    lime.write_text(re.sub(r"(exhaustive_up_to|n_masks): \d+", r"\1: 8", lime.read_text()))
+    lime.write_text(lime.read_text().replace("n_masks: null", "n_masks: 16").replace("up_to: 10", "up_to: 4"))
     link_environment(root / ".venv")
     return root
 
