@@ -4,6 +4,7 @@ Each component owns a frozen dataclass with its options; nothing here knows Hydr
 :class:`~xfeedback.errors.UserError` that names the option as the user typed it.
 """
 
+import os
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -113,6 +114,8 @@ def _convert_scalar(hint: Any, value: Any, path: str) -> Any:
             pass
     if isinstance(value, bool) and hint is not bool:
         raise UserError(f"{path}={value} must be {_words(hint)}")
+    if isinstance(value, str) and hint is str and value.startswith("~/"):  # no shell expands it after a ``=``
+        return os.path.expanduser(value)  # noqa: PTH111 - the text, as it was typed
     if isinstance(hint, type) and isinstance(value, hint):
         return value
     raise UserError(f"{path}={value} must be {_words(hint)}")

@@ -48,6 +48,21 @@ def test_other_kinds_of_png(tmp_path, mode):
     assert regions.png(path, Path("p.jpg"))(2, 2).tolist() == [[False, True], [True, False]]
 
 
+@pytest.mark.parametrize("ink", [0, 255])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_a_region_may_lie_in_the_transparency_alone(tmp_path, ink, mode):
+    levels = np.full((2, 2, 4), ink, dtype=np.uint8)
+    levels[..., 3] = [[0, 255], [255, 0]]
+    Image.fromarray(levels).convert(mode).save(tmp_path / "m.png")
+    assert regions.png(tmp_path / "m.png", Path("p.jpg"))(2, 2).tolist() == [[False, True], [True, False]]
+
+
+@pytest.mark.parametrize(("ink", "expected"), [(0, False), (255, True)])
+def test_an_opaque_mask_of_one_colour_is_empty_or_whole(tmp_path, ink, expected):
+    Image.fromarray(np.full((2, 2, 3), ink, dtype=np.uint8)).convert("RGBA").save(tmp_path / "m.png")
+    assert (regions.png(tmp_path / "m.png", Path("p.jpg"))(2, 2) == expected).all()
+
+
 def test_palettes_count_by_number_not_by_colour(tmp_path):
     picture = Image.fromarray(np.array([[0, 1, 1, 0]], dtype=np.uint8), mode="P")
     picture.putpalette([0, 0, 0, 10, 0, 0])

@@ -176,6 +176,16 @@ def test_a_leading_tilde_is_the_users_folder_and_no_part_of_the_name(tmp_path, m
         small_spec(tmp_path, paths={"outputs": "~nobody-here/x"})
 
 
+def test_a_leading_tilde_is_the_users_folder_in_any_option(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    roots = ("~/x", f"{tmp_path}/x")
+    typed, meant = (
+        small_spec(tmp_path, dataset={"name": "image_folder", "root": root}, decoy={"name": "none"}) for root in roots
+    )
+    assert typed.dataset.root == f"{tmp_path}/x"
+    assert typed.run == meant.run
+
+
 def test_light_parts_need_neither_data_set_nor_network(tmp_path):
     values = plain_values(tmp_path, model={"name": "no such"}, dataset={"name": "no such"})
     assert light_parts(values)["trainer"].max_epochs == 2

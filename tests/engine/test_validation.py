@@ -8,6 +8,7 @@ import torch
 
 from tests.engine.small import small_spec
 from xfeedback import data
+from xfeedback.continual.rows import take
 from xfeedback.data.task import Split
 from xfeedback.engine.run import load_task, run_experiment
 from xfeedback.engine.stacked.run import run_stack
@@ -60,6 +61,31 @@ def test_figures_on_validation_data_say_so_and_are_those_that_training_logged(tm
     assert "validation" in record["stamps"]
     last = (outcome.folder / "metrics.jsonl").read_text().splitlines()[record["selected_epoch"]]
     assert json.loads(last)["val/random"] == pytest.approx(record["metrics"]["val/acc/random"], abs=1e-4)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_weights_are_selected_by_the_accuracy_that_is_reported(tmp_path, monkeypatch, together):
+    """Where accuracy is the mean over the classes, of which one is rare in the validation data."""
+    load = data.load
+
+    def imbalanced(*arguments, **options):
+        task = load(*arguments, **options)
+        rare = torch.cat([(task.val.y > 0).nonzero(), (task.val.y == 0).nonzero()[:1]])[:, 0]
+        return replace(task, val=take(task.val, rare), balanced_accuracy=True, _resident={})
+
+    monkeypatch.setattr(data, "load", imbalanced)
+    specs = [drawn(tmp_path, decoy="none", seed=seed, trainer={"max_epochs": 3}) for seed in (0, 1)]
+    for outcome in run_stack(specs) if together else [run_experiment(specs[0])]:
+        selected = lines_of(outcome)[outcome.record["selected_epoch"]]
+        assert selected["val/val"] == max(line["val/val"] for line in lines_of(outcome))
+        assert selected["val/val"] == pytest.approx(outcome.record["metrics"]["val/acc/val"], abs=1e-4)
+        assert outcome.record["metrics"]["val/acc/val"] != pytest.approx(plain(outcome), abs=0.01)
+
+
+def plain(outcome) -> float:
+    """The share of hits, from the counts that a run keeps."""
+    counts = torch.tensor(json.loads((outcome.folder / "confusion.json").read_text())["counts"]["val"])
+    return 100 * float(counts.trace() / counts.sum())
 
 
 def test_a_run_keeps_its_name_and_the_one_on_validation_data_has_another(tmp_path):

@@ -212,6 +212,7 @@ def test_detached_scores_learn_from_knowledge_alone():
 
 def test_frozen_random_scorers_stay():
     host = tiny.module(lap({"clue": 1.0}, pool=PoolOptions(freeze_scorer=True)))
+    assert host.stamps == ("control=scorer_frozen",)
     before = {n: p.detach().clone() for n, p in host.network.named_parameters() if ".scorer." in n}
     tiny.trained(host)
     tiny.assert_same_bits({n: p for n, p in host.network.named_parameters() if ".scorer." in n}, before)

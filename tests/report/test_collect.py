@@ -20,6 +20,15 @@ def test_parents_globs_and_folders_find_the_same_runs(tmp_path):
     assert [run.name for run in given] == [folder.name for folder in reversed(folders)]
 
 
+def test_links_to_run_folders_are_found_and_no_others_followed(tmp_path):
+    done = write_run(tmp_path / "far", Cell("plain"), 0, maps=False)
+    chosen = tmp_path / "chosen"
+    chosen.mkdir()
+    (chosen / done.name).symlink_to(done)
+    (chosen / "around").symlink_to(tmp_path)
+    assert [run.folder for run in collect([chosen]).runs] == [chosen / done.name]
+
+
 def test_hydra_and_configuration_folders_are_no_runs(tmp_path):
     write_run(tmp_path, Cell("plain"), 0, maps=False)
     for other in ("conf", ".hydra", "plain-thing"):

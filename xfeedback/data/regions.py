@@ -66,6 +66,8 @@ def binary(values: Bytes, path: Path) -> Bools:
 def read_levels(path: Path) -> Bytes:
     """Return the levels of a mask or label map, ``(H, W)`` uint8: grey values, or the numbers of a palette's colours.
 
+    Of a picture of one colour, the transparency (0 where nothing shows) is what it says.
+
     Raises:
         UserError: the file can't be read, or has more than 8 bit.
     """
@@ -76,7 +78,11 @@ def read_levels(path: Path) -> Bytes:
             if mask.mode.startswith(("I", "F")):
                 raise UserError(f"{path} has {mask.mode} pixels: write the mask with 8 bit.")
             kept = mask if mask.mode in ("1", "L", "P") else mask.convert("L")
-            return np.asarray(kept).astype(np.uint8)
+            levels = np.asarray(kept).astype(np.uint8)
+            if levels.min() < levels.max():
+                return levels
+            shown = np.asarray(mask.convert("RGBA"))[..., 3]
+            return shown if shown.min() < 255 else levels
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise UserError(f"cannot read the mask {path}: {error}.") from error
 

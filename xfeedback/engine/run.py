@@ -160,6 +160,7 @@ def build_module(spec: RunSpec, task: Task) -> FeedbackModule:
         "seed": spec.seed,
         "channels_last": spec.trainer.channels_last,
         "val_names": [*task.val_loaders(spec.evaluation.batch_size, "cpu"), *([AUDIT] if audited else [])],
+        "balanced": task.balanced_accuracy,
     }
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=FeedbackWarning)  # shown and recorded as notes

@@ -1,9 +1,10 @@
-"""Means over an epoch, summed on the device and read once."""
+"""Means and accuracies over an epoch, summed on the device and read once."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Meter:
@@ -37,3 +38,31 @@ class Meter:
         """Go on from sums and counts."""
         self._sums = {name: total for name, (total, _) in state.items()}
         self._counts = {name: count for name, (_, count) in state.items()}
+
+
+class Accuracies:
+    """Accuracy in percent by the name of a validation set, of one network or of several at once.
+
+    Args:
+        balanced: the mean over the classes that occur, instead of over the samples.
+    """
+
+    def __init__(self, *, balanced: bool = False) -> None:
+        self.balanced = balanced
+        self._meter = Meter()
+
+    def add(self, name: str, logits: Tensor, y: Tensor) -> None:
+        """Add a batch: logits ``(..., B, N)`` and labels ``(..., B)``, leading axes for several networks."""
+        hits = logits.argmax(-1) == y
+        if not self.balanced:
+            self._meter.add(y.shape[-1], {name: 100 * hits.float().mean(-1)})
+            return
+        own = F.one_hot(y, logits.shape[-1]).double()
+        right = (own * hits.unsqueeze(-1)).mean(-2)
+        self._meter.add(y.shape[-1], {name: torch.stack([right, own.mean(-2)])})
+
+    def read(self) -> dict[str, Tensor]:
+        """Return each accuracy, ``(...)`` float64, and start anew."""
+        means = {name: total / count for name, (total, count) in self._meter.state().items()}
+        self._meter.restore({})
+        return {name: 100 * (mean[0] / mean[1]).nanmean(-1) if self.balanced else mean for name, mean in means.items()}

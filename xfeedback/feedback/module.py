@@ -11,7 +11,7 @@ from torch import Generator, Tensor, nn, optim
 
 from xfeedback.errors import FeedbackWarning, TrainingError, UserError
 from xfeedback.feedback.base import Feedback, View
-from xfeedback.feedback.meter import Meter
+from xfeedback.feedback.meter import Accuracies, Meter
 from xfeedback.feedback.optimise import OptimiserConfig, build_optimiser, build_schedule, steps_of
 from xfeedback.feedback.step import Step
 from xfeedback.models.running import is_compiled
@@ -46,6 +46,7 @@ class FeedbackModule(LightningModule):
         seed: keys all noise of training (dropout, fills).
         channels_last: run 4-D inputs in channels-last memory format.
         val_names: names of the validation loaders, in order.
+        balanced: validation accuracy is the mean over the classes that occur.
 
     Raises:
         UserError: a feedback refuses the network, or looks into one that ``torch.compile`` runs.
@@ -61,6 +62,7 @@ class FeedbackModule(LightningModule):
         seed: int = 0,
         channels_last: bool = False,
         val_names: Sequence[str] = ("val",),
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         for feedback in sorted(feedbacks, key=lambda f: not f.changes_network):
@@ -80,7 +82,7 @@ class FeedbackModule(LightningModule):
         self.optimiser = optimiser or OptimiserConfig()
         self.seed, self.channels_last, self.val_names = seed, channels_last, tuple(val_names)
         self.phase_name = "0"
-        self._train, self._val = Meter(), Meter()
+        self._train, self._val = Meter(), Accuracies(balanced=balanced)
         self._trains: dict[str, bool] = {}
         for note in self.notes:
             warnings.warn(note, FeedbackWarning, stacklevel=2)
@@ -261,14 +263,13 @@ class FeedbackModule(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Count hits on one of the validation sets."""
         del batch_idx
-        hits = (self(batch.x).argmax(1) == batch.y).float().mean()
         known = dataloader_idx < len(self.val_names)
         name = self.val_names[dataloader_idx] if known else f"val{dataloader_idx}"
-        self._val.add(len(batch), {name: 100 * hits})
+        self._val.add(name, self(batch.x), batch.y)
 
     def on_validation_epoch_end(self) -> None:
         """Log ``val/<name>``: accuracy in percent on each validation set."""
-        self.log_dict({f"val/{name}": value for name, value in self._val.read().items()})
+        self.log_dict({f"val/{name}": float(value) for name, value in self._val.read().items()})
 
     def configure_optimizers(self) -> Any:
         """Return the optimiser, with its schedule when there is one."""
@@ -289,7 +290,7 @@ class PresetModule(FeedbackModule):
         super().__init__(network, [feedback or self.feedback_class.with_options(**options)], **host)
 
 
-_HOST_OPTIONS = ("optimiser", "example", "seed", "channels_last", "val_names")
+_HOST_OPTIONS = ("optimiser", "example", "seed", "channels_last", "val_names", "balanced")
 
 
 def not_finite(terms: Mapping[str, Tensor], where: str) -> TrainingError:

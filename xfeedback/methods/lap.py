@@ -156,8 +156,9 @@ class LAPFeedback(Feedback[LAPConfig]):
         self._late: tuple[str, ...] = ()
         self._main: tuple[str, ...] = ()
         self._held: tuple[str, ...] = ()
-        if self.config.variant == "paper":
-            self.stamps = ("exactness: third_party_unverified",)
+        known = {"exactness: third_party_unverified": self.config.variant == "paper"}
+        known["control=scorer_frozen"] = self.config.pool.freeze_scorer
+        self.stamps = tuple(stamp for stamp, holds in known.items() if holds)
 
     @classmethod
     def annotation_for(cls, config: FeedbackConfig) -> Literal["none", "mask", "wrong"]:

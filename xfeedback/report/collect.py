@@ -146,7 +146,8 @@ def _expand(path: str | Path) -> list[Path]:
 def _search(place: Path) -> Iterator[Path]:
     """Yield the run folders at or below ``place``, by name; never looks inside a run folder or a hidden one.
 
-    Runs that options were tuned with are found only below a folder of ``studies`` itself.
+    A link counts where it is one to a run folder. Runs that options were tuned with are found only below a folder of
+    ``studies`` itself.
     """
     if not place.is_dir():
         return
@@ -154,7 +155,8 @@ def _search(place: Path) -> Iterator[Path]:
         yield place
         return
     for child in sorted(place.iterdir()):
-        if child.is_dir() and child.name != "studies" and not child.name.startswith(".") and not child.is_symlink():
+        visible = child.is_dir() and child.name != "studies" and not child.name.startswith(".")
+        if visible and (_is_run(child) or not child.is_symlink()):
             yield from _search(child)
 
 

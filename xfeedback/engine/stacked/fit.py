@@ -26,7 +26,7 @@ from xfeedback.engine.stacked.stack import Losses, Stack
 from xfeedback.engine.train import Trained
 from xfeedback.errors import Preempted, TrainingError
 from xfeedback.feedback import FeedbackModule
-from xfeedback.feedback.meter import Meter
+from xfeedback.feedback.meter import Accuracies, Meter
 from xfeedback.feedback.module import not_finite
 from xfeedback.feedback.optimise import build_optimiser, build_schedule
 from xfeedback.types import Batch, Phase
@@ -77,7 +77,7 @@ class StackedTraining:
         self.failed: dict[int, TrainingError] = {}
         self.milliseconds: list[float] = []
         self.epoch = self._done = 0
-        self._train, self._val = Meter(), Meter()
+        self._train, self._val = Meter(), Accuracies(balanced=members[0].task.balanced_accuracy)
         self._set_up_optimiser()
         if state is not None:
             self._take_up(state)
@@ -214,14 +214,15 @@ class StackedTraining:
         for name in self.phases[0].val:
             for batches in self._batches([phase.val[name] for phase in self.phases]):
                 with self._precision():
-                    self._val.add(len(batches[0]), {f"val/{name}": self.stack.hits(batches)})
+                    labels = torch.stack([batch.y for batch in batches])
+                    self._val.add(f"val/{name}", self.stack.logits(batches), labels)
 
     def _record(self, seconds: float) -> None:
         """Write each seed's figures of the epoch, and keep its weights where they are the best so far."""
         if (self.epoch + 1) % self.config.validate_every_n_epochs == 0:
             self._validate()
-        trained, validated = _means(self._train), _means(self._val)
-        self._train, self._val = Meter(), Meter()
+        trained, self._train = _means(self._train), Meter()
+        validated = {name: _plain(value) for name, value in self._val.read().items()}
         for k, member in enumerate(self.members):
             wrong = {name: torch.tensor(value[k]) for name, value in trained.items()}
             if not all(torch.isfinite(value) for value in wrong.values()):

@@ -1,4 +1,4 @@
-"""K modules as one: the losses of a step, and the accuracy on validation sets, of all seeds at once."""
+"""K modules as one: the losses of a step, and the logits of validation sets, of all seeds at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -104,11 +104,10 @@ class Stack:
                     step.views[name] = part
         return losses
 
-    def hits(self, batches: Sequence[Batch]) -> Tensor:
-        """Return every seed's accuracy on its batch in percent ``(K,)``."""
+    def logits(self, batches: Sequence[Batch]) -> Tensor:
+        """Return every seed's logits of its batch ``(K, B, N)``."""
         x = torch.cat([self.modules[0].formatted(batch.x) for batch in batches])
-        hits = self.network(x).argmax(1) == torch.cat([batch.y for batch in batches])
-        return 100 * hits.unflatten(0, (self.count, -1)).float().mean(1)
+        return self.network(x).unflatten(0, (self.count, -1))
 
 
 def _by_name(own: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
