@@ -20,6 +20,7 @@ from tests.cli.command import environment
 from tests.conftest import ROOT
 from tests.data.miniature import write_imagenet
 from tests.data.test_imagenette import write_imagenette
+from tests.models.test_huggingface import write_bert
 from tests.test_doc_commands import EXAMPLES, FIRST
 from tests.test_walkthroughs import BLOCK as DONE
 from tests.test_walkthroughs import PAGES as WALKTHROUGHS
@@ -229,6 +230,8 @@ def test_command_ends_well(line, folder, stored, request):
         for name in ("outputs", "from-the-cluster", "../from-the-cluster"):
             shutil.copytree(ended, folder / name, dirs_exist_ok=True)
         line = line.replace("/NAME", f"/{next(ended.glob('runs/*xbl*')).name}")
+    if "model=huggingface" in line:
+        write_bert(folder / "FOLDER", positions=512)
     if "dataset=imagenet " in line:
         line = line.replace("FOLDER/Annotations/CLS-LOC", f"{stored}/boxes").replace("FOLDER", f"{stored}/imagenet")
     said = type_in(line, folder, stored)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,17 +24,22 @@ def test_without_transformers_it_says_what_to_install(monkeypatch):
         load("/no/such/folder")
 
 
-@pytest.fixture(scope="module")
-def bert(tmp_path_factory):
+def write_bert(folder: Path, positions: int = 20) -> None:
+    """Write a tiny network with random weights and its tokeniser as Hugging Face's programs do."""
     transformers = pytest.importorskip("transformers", reason="the optional package transformers is not installed")
-    folder = tmp_path_factory.mktemp("bert")
     (folder / "vocab.txt").write_text("\n".join([*SPECIAL, *WORDS]) + "\n")
     (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "BertTokenizer"}))
     transformers.BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     torch.manual_seed(0)
-    config = transformers.BertConfig(vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=20, **sizes)
+    config = transformers.BertConfig(vocab_size=len(SPECIAL) + len(WORDS), max_position_embeddings=positions, **sizes)
     transformers.BertModel(config).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bert")
+    write_bert(folder)
     return str(folder)
 
 
