@@ -48,6 +48,8 @@ LEFT_OPEN = {
     "experiment=challenger/": "dataset.limit_train=null",
     "report.diff": "--least 0",
     "phases=mistakes ": "phases.n=2",
+    "experiment=xai_increment/clean": "phases.n=2",
+    "experiment=xai_increment/paper": "phases.n=2",
     "continual=ewc ": "continual.n=64",
 }
 """What is added to a command that has these words."""
