@@ -50,9 +50,14 @@ LEFT_OPEN = {
     "phases=mistakes ": "phases.n=2",
     "experiment=xai_increment/clean": "phases.n=2",
     "experiment=xai_increment/paper": "phases.n=2",
-    "continual=ewc ": "continual.n=64",
 }
 """What is added to a command that has these words."""
+COSTLY = (
+    ("method/xai_increment", "n_masks: null", "n_masks: 16"),
+    ("method/xai_increment", "up_to: 10", "up_to: 4"),
+    ("continual/ewc", "n: 4242", "n: 64"),
+)
+"""Defaults that take minutes on two cores, and what the copy of the repository has in their place."""
 LACKING = {"logger=mlflow": "mlflow", "model=huggingface": "transformers"}
 """Optional packages that commands with these words need."""
 SAID = {
@@ -108,7 +113,7 @@ COMMANDS = {
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the repository whose experiments have one seed, one value of what else is swept, and one epoch."""
+    """A copy of the repository: cheap defaults; experiments of one seed, one epoch, one value of what else is swept."""
     root = tmp_path_factory.mktemp("repository")
     listed = subprocess.run(
         ["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -122,8 +127,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         path.write_text(
             head + params + re.sub(r"^(      (?!method)[\w.]+: [^,\n]+),.*$", r"\1", tail, flags=re.MULTILINE)
         )
-    lime = root / "conf" / "method" / "xai_increment.yaml"
-    lime.write_text(lime.read_text().replace("n_masks: null", "n_masks: 16").replace("up_to: 10", "up_to: 4"))
+    for choice, default, few in COSTLY:
+        path = root / "conf" / f"{choice}.yaml"
+        assert default in path.read_text()
+        path.write_text(path.read_text().replace(default, few))
     link_environment(root / ".venv")
     return root
 
