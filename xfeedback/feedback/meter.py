@@ -62,7 +62,7 @@ class Accuracies:
         self._meter.add(y.shape[-1], {name: torch.stack([right, own.mean(-2)])})
 
     def read(self) -> dict[str, Tensor]:
-        """Return each accuracy, ``(...)`` float64, and start anew."""
+        """Return each accuracy, a scalar ``()`` or of several networks ``(K,)``, float64, and start anew."""
         means = {name: total / count for name, (total, count) in self._meter.state().items()}
         self._meter.restore({})
         return {name: 100 * (mean[0] / mean[1]).nanmean(-1) if self.balanced else mean for name, mean in means.items()}
