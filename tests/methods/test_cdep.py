@@ -128,6 +128,27 @@ def test_a_users_functions_are_followed():
     torch.testing.assert_close(parts_of(network, x).total, network(x.total), rtol=1e-12, atol=1e-12)
 
 
+class InPlace(nn.Module):
+    """Reads a map again that ReLU has changed in place, as residual blocks with ReLU before the convolution do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.inner = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3, padding=1)
+        self.relu, self.head = nn.ReLU(inplace=True), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        start = self.first(x)
+        inside = self.inner(self.relu(start))
+        summed = inside.add_(start)
+        return self.head(torch.relu_(inside).mean((2, 3)) + summed.mean((2, 3)))
+
+
+def test_maps_that_were_changed_in_place_are_followed():
+    torch.manual_seed(0)
+    network, x = InPlace().double(), random_pair(2, 1, 9, 7)
+    torch.testing.assert_close(parts_of(network, x).total, network(x.total), rtol=1e-10, atol=1e-12)
+
+
 def test_penalty_is_the_mean_share_of_images_with_a_wrong_region():
     network = small_cam()
     x, y = images(3)

@@ -80,7 +80,10 @@ def decompose(network: nn.Module, graph: Graph, x: Pair, method: str) -> Pair:
             rule = _rule(network, node, arguments)
             if rule is None:
                 raise UserError(_refusal(network, node, method))
-            values[node] = rule(*arguments, **options)
+            result, before = rule(*arguments, **options), values[node.all_input_nodes[0]]
+            if _in_place(network, node):
+                values |= {other: result for other, value in values.items() if value is before}
+            values[node] = result
         else:  # sizes and the like
             values[node] = _called(node, *arguments, **options)
     raise AssertionError("a traced network has an output")
@@ -212,6 +215,14 @@ def _rule(network: nn.Module, node: Node, arguments: Sequence[Any]) -> Callable[
     if name == "pad" and node.kwargs.get("value"):  # padding with anything but zeros is not linear
         return None
     return rules.get(name)
+
+
+def _in_place(network: nn.Module, node: Node) -> bool:
+    """Whether what an operation gives stands in its input from then on, for whoever reads that later."""
+    if node.op == "call_module":
+        return bool(getattr(network.get_submodule(str(node.target)), "inplace", False))
+    name = node.target if isinstance(node.target, str) else getattr(node.target, "__name__", "")
+    return bool(node.kwargs.get("inplace")) or name in ("relu_", "add_", "iadd")
 
 
 def _relu(x: Pair, **_: Any) -> Pair:
