@@ -122,6 +122,22 @@ def test_maps_of_random_weights_are_others_and_floors_stay():
     assert not torch.equal(one["head.weight"], network.state_dict()["head.weight"])
 
 
+def test_weights_that_no_layer_draws_are_others_too():
+    network = nn.ModuleDict(
+        {
+            "attention": nn.MultiheadAttention(4, 2),
+            "normalised": nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)),
+            "positions": nn.ParameterList([nn.Parameter(torch.arange(6.0).view(2, 3))]),
+        }
+    )
+    for weight in network.parameters():
+        nn.init.normal_(weight)
+    other, again = randomised(network), randomised(network)
+    for weight, new, same in zip(network.parameters(), other.parameters(), again.parameters(), strict=True):
+        assert not torch.equal(weight, new)
+        assert torch.equal(new, same)
+
+
 @pytest.mark.parametrize("p", [1, 2])
 def test_taking_attended_cells_away_costs_more_than_random_ones(p):
     """One cell of 16 holds all attention and all of the class: without it the logit is that of the others' mean."""

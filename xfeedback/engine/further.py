@@ -190,16 +190,23 @@ def against(other: Explained) -> Measure:
     return unlike
 
 
+@torch.no_grad()
 def randomised(network: nn.Module) -> nn.Module:
-    """Return a copy with all weights drawn anew, always the same; the global random state stays."""
-    other = copy.deepcopy(network)
+    """Return a copy with all weights drawn anew, always the same on all devices; the global random state stays.
+
+    Weights that no layer knows how to begin (tokens and positions, factors of normalised weights) change places.
+    """
+    other = copy.deepcopy(network).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive(0, "random weights"))
         for module in other.modules():
             drawn = getattr(module, "reset_parameters", None)
             if callable(drawn):
                 drawn()
-    return other
+        for trained, weight in zip(network.parameters(), other.parameters(), strict=True):
+            if torch.equal(trained.cpu(), weight):
+                weight.copy_(weight.flatten()[torch.randperm(weight.numel())].view_as(weight))
+    return other.to(next((weight.device for weight in network.parameters()), torch.device("cpu")))
 
 
 @torch.no_grad()
