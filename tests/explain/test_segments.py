@@ -46,6 +46,11 @@ def test_constant_images_have_superpixels_too():
     assert labels.unique().tolist() == list(range(int(labels.max()) + 1))
 
 
+def test_images_in_half_precision_have_superpixels_too():
+    x = clips().bfloat16()
+    assert torch.equal(Segmenter(kind="slic")(x).labels, Segmenter(kind="slic")(x.float()).labels)
+
+
 def test_superpixels_are_computed_once_a_clip(monkeypatch):
     calls = []
     real = slic_labels

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from xfeedback.config import require
 from xfeedback.errors import UserError
+from xfeedback.precision import widened
 
 Kind = Literal["auto", "slic", "grid", "time", "tokens"]
 KEPT_MAPS = 16384
@@ -151,7 +152,7 @@ class Segmenter:
         return torch.where(steps < 0, -1, steps * columns + column)
 
     def _superpixels(self, image: Tensor) -> Tensor:
-        content = repr((image.shape, image.dtype)).encode() + image.contiguous().numpy().tobytes()
+        content = repr((image.shape, image.dtype)).encode() + widened(image).contiguous().numpy().tobytes()
         key = hashlib.sha1(content, usedforsecurity=False).digest()
         if key not in self._known:
             found = slic_labels(image, self.n, compactness=self.compactness, sigma=self.sigma, channels=self.channels)
