@@ -198,6 +198,17 @@ def test_a_sum_in_place_is_no_part_of_the_layer_before_it():
     close(logits.detach(), plain(x).detach(), 1e-12)
 
 
+@pytest.mark.parametrize("steps", [4, 6])
+def test_batch_norm_over_the_steps_of_a_sequence_is_no_part_of_a_linear_layer(steps):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(steps), nn.ReLU(), nn.Flatten(), nn.Linear(4 * steps, 2))
+    nn.init.normal_(network[1].running_mean)
+    x, y = torch.randn(2, steps, 3).double(), torch.tensor([0, 1])
+    network = network.double().eval()
+    merged, own = (relevance(network, x, y, Rules(epsilon=0, batch_norm=how)) for how in ("fold", "affine"))
+    close(merged, own, 1e-12)
+
+
 def test_batch_norm_may_pass_relevance_unchanged():
     network, (x, y) = residual(), images(4)
     found = relevances(network, x, ["conv1", "norm"], lambda z: z[:, 0], Rules(batch_norm="pass"))

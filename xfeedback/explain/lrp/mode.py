@@ -163,7 +163,8 @@ class Relevance(TorchFunctionMode):
             return propagated(linear, a, weight, bias, self.rules, rule=rule, positive=positive)
 
         out = run(w, b)
-        if self.rules.batch_norm == "fold":
+        by_unit = conv or out.ndim == 2  # of a linear layer on sequences BatchNorm's axis 1 is the position
+        if self.rules.batch_norm == "fold" and by_unit:
             self._folding[id(out)] = out, out._version
             self._sources[id(out)] = lambda scale, shift: run(
                 w * scale.view(-1, *[1] * (w.ndim - 1)), shift if b is None else b * scale + shift
