@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tests.methods import tiny
 from tests.methods.challenger_host import feedback_of, host_of, run, wide
 from xfeedback.explain.lrp import relevance
+from xfeedback.explain.relevance_maps import attributed
 from xfeedback.feedback import Step
 from xfeedback.models.running import mode
 
@@ -66,6 +67,11 @@ def test_relevance_by_gradients_is_captums(share):
     theirs = LayerGradCam(cam_host.network, cam_host.network.get_submodule(place))
     expected = theirs.attribute(step.batch.x, target=step.batch.y, relu_attributions=True).detach()
     torch.testing.assert_close(cam, expected.expand_as(cam), rtol=1e-9, atol=1e-12)
+
+
+def test_grad_cam_of_a_dense_layer_is_each_samples_own():
+    value, slope = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.5], [0.0, -5.0]])
+    assert attributed(value, slope, "grad_cam").tolist() == [[2.0, 2.0], [0.0, 0.0]]
 
 
 def test_grad_cam_at_the_input_is_the_last_map_enlarged():

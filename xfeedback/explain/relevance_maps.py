@@ -68,7 +68,8 @@ def attributed(value: Tensor, derivative: Tensor, attribution: Attribution) -> T
     if attribution == "grad_abs":
         return derivative.abs()
     if attribution == "grad_cam":
-        share = derivative.mean(list(range(2, value.ndim)), keepdim=True)
+        positions = list(range(2, value.ndim))  # of a dense layer none: torch would take the mean of all
+        share = derivative.mean(positions, keepdim=True) if positions else derivative
         return (share * value).sum(1, keepdim=True).relu().expand_as(value)
     return derivative
 
