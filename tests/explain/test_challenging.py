@@ -104,6 +104,18 @@ def test_hard_transforms_touch_what_is_selected_and_no_more(transform):
         assert torch.equal(found, torch.where(r > 0, h[another(6, draws())], h))
 
 
+def test_means_and_extremes_are_those_of_what_is_no_padding():
+    h = torch.rand(2, 10, 3, generator=draws()) + 1
+    valid = (torch.arange(10) < 4)[:, None].expand(2, 10, 1)
+    h, r = h * valid, valid.expand_as(h).float()
+    mean = challenged(h, r, strength(1, 2), "mean", generator=draws(), valid=valid)
+    close = h[:, :4].mean((1, 2), keepdim=True).expand(2, 4, 3)
+    torch.testing.assert_close(mean, torch.cat([close, torch.zeros(2, 6, 3)], 1))
+    noise = challenged(h, r, strength(1, 2), "top_k_noise", generator=draws(), valid=valid)
+    assert (noise[:, :4] >= h[:, :4].amin((1, 2), keepdim=True)).all()
+    assert not noise[:, 4:].any()
+
+
 def test_zeros_stay_zeros_and_signs_differ_by_sample():
     h = torch.randn(50, 8, generator=draws()).relu()
     r = weights(torch.rand(50, 8, generator=draws(1)), "soft", 0.1)

@@ -119,7 +119,7 @@ def challenged(
         return h * (1 + s * sign * r)
     if transform == "subtract":
         return h - 2 * s * _deviation(h.detach(), valid) * r
-    return torch.where(r > 0, _replacement(h.detach(), transform, generator), h)
+    return torch.where(r > 0, _replacement(h.detach(), transform, generator, valid), h)
 
 
 def _deviation(h: Tensor, valid: Tensor | None) -> Tensor:
@@ -130,16 +130,24 @@ def _deviation(h: Tensor, valid: Tensor | None) -> Tensor:
     return (((h - mean) * counts).square().sum(axes, keepdim=True) / n).sqrt()
 
 
-def _replacement(h: Tensor, transform: Transform, generator: Generator) -> Tensor:
+def _replacement(h: Tensor, transform: Transform, generator: Generator, valid: Tensor | None) -> Tensor:
     axes = list(range(2 if h.ndim == 4 else 1, h.ndim))
     if transform == "top_k_zero":
         return torch.zeros_like(h)
     if transform == "mean":
-        return h.mean(axes, keepdim=True).expand_as(h)
+        return _mean(h, axes, valid).expand_as(h)
     if transform == "swap":
         return h[another(len(h), generator)]
-    low, high = h.amin(axes, keepdim=True), h.amax(axes, keepdim=True)
+    below, above = (h, h) if valid is None else (h.where(valid, end) for end in (torch.inf, -torch.inf))
+    low, high = below.amin(axes, keepdim=True), above.amax(axes, keepdim=True)
     return low + (high - low) * torch.rand(h.shape, device=h.device, dtype=h.dtype, generator=generator)
+
+
+def _mean(h: Tensor, axes: list[int], valid: Tensor | None) -> Tensor:
+    if valid is None:
+        return h.mean(axes, keepdim=True)
+    counts = valid.to(h.dtype).expand_as(h)
+    return (h * counts).sum(axes, keepdim=True) / counts.sum(axes, keepdim=True).clamp_min(1)
 
 
 def another(n: int, generator: Generator) -> Tensor:
