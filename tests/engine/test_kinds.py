@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from tests.engine.small import small_spec
 from xfeedback.data.task import Split, Task
-from xfeedback.engine.evaluate import baseline, evaluate
+from xfeedback.engine.evaluate import baseline, evaluate, explanations
 from xfeedback.engine.localise import grids
 from xfeedback.engine.options import EvaluationConfig
+from xfeedback.engine.removal import Removal
 from xfeedback.engine.run import load_task, run_experiment
 from xfeedback.engine.shown import unit
 from xfeedback.errors import UserError
@@ -236,3 +237,21 @@ def test_batches_move_with_all_their_parts():
     assert isinstance(moved, Batch)
     assert moved.valid is not None
     assert moved.valid.device.type == "meta"
+
+
+@pytest.mark.parametrize("start", ["mean", "zero", "uniform"])
+def test_removed_steps_become_the_mean_wherever_explanations_start(start):
+    task, config = series_task(), EvaluationConfig(baseline=start, explainers=("gradient",))
+    loader = next(iter(task.test_loaders(12, CPU).values()))
+    found, config, _ = explanations(Cells().eval(), task, config, loader)
+    batch = loader.batch(0, 0)
+    assert torch.equal(Removal(found, batch, batch.y, config, 0).fill, baseline(task))
+
+
+@pytest.mark.parametrize("removal", ["auto", "own_corner", "mean", "zero"])
+def test_removed_tokens_become_zero_embeddings(removal):
+    task, config = text_task(), EvaluationConfig(removal=removal, explainers=("gradient",))
+    loader = next(iter(task.test_loaders(12, CPU).values()))
+    found, config, _ = explanations(Words().eval(), task, config, loader)
+    batch = loader.batch(0, 0)
+    assert not Removal(found, batch, batch.y, config, 0).fill.any()

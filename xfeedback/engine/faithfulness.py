@@ -155,8 +155,9 @@ def _relevance(curves: Mapping[str, Tensor], name: str) -> dict[str, float]:
 def arranged(explained: Explained, task: Task, config: EvaluationConfig) -> Explained:
     """Return the explanations with the baseline, background and mean over channels that the options ask for, and blank.
 
-    The background is up to 256 training inputs, as training sees them and the same in every run; for texts it is the
-    zero embedding.
+    The baseline of ``explained`` is the mean training input, which removed positions take whatever baseline is asked
+    for. The background is up to 256 training inputs, as training sees them and the same in every run; for texts it is
+    the zero embedding.
     """
     device = next(explained.network.parameters()).device
     if explained.kind == "text":
@@ -170,6 +171,7 @@ def arranged(explained: Explained, task: Task, config: EvaluationConfig) -> Expl
         explained,
         background=background,
         baseline=baselines[config.baseline],
+        mean=explained.baseline,
         channels=config.channels,
         blank=None if blank is None else blank.to(device),
     )

@@ -144,9 +144,10 @@ class Removal:
 
 def _fill(x: Tensor, explained: Explained, config: EvaluationConfig) -> Tensor:
     """What stands for a removed position; broadcasts to ``x``."""
-    corner = config.removal == "own_corner" or (config.removal == "auto" and explained.kind == "image")
-    if corner:
-        return x[:, :, :1, :1] if explained.kind == "image" else x[:, :1, :1]
-    if config.removal == "zero" or explained.baseline is None or explained.kind == "text":
-        return torch.zeros((), dtype=x.dtype, device=x.device)
-    return explained.baseline.to(x.dtype)
+    nothing, image = torch.zeros((), dtype=x.dtype, device=x.device), explained.kind == "image"
+    if explained.kind == "text":
+        return nothing
+    if config.removal == "own_corner" or (config.removal == "auto" and image):
+        return x[:, :, :1, :1] if image else x[:, :1, :1]
+    mean = explained.baseline if explained.mean is None else explained.mean
+    return nothing if config.removal == "zero" or mean is None else mean.to(x.dtype)

@@ -80,6 +80,8 @@ class Explained:
             draws from U(0, 1).
         channels: magnitudes are taken before or after the mean over the channels of images.
         blank: what masked cells of series become, one series without evidence, normalised ``(T, F)``; or None.
+        mean: what removed positions become where they take the mean, the mean training input, as ``baseline``; None:
+            the baseline.
     """
 
     network: nn.Module
@@ -89,6 +91,7 @@ class Explained:
     background: Tensor | None = None
     channels: Literal["abs_then_mean", "mean_then_abs"] = "abs_then_mean"
     blank: Tensor | None = None
+    mean: Tensor | None = None
 
     def entered(self, x: Tensor) -> Tensor:
         """Return what explanations are taken at, ``(B, ...)``: the input, of texts its embeddings, detached."""
