@@ -1,9 +1,11 @@
+import copy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import distance_transform_edt
+from torch import nn
 
 from tests.engine.small import small_spec
 from xfeedback import models
@@ -13,6 +15,7 @@ from xfeedback.engine.localise import first
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.run import load_task
 from xfeedback.engine.shown import picture_arrays, shown_rows
+from xfeedback.errors import TrainingError
 from xfeedback.explain import grad_cam
 from xfeedback.explain.cams import CAMS
 from xfeedback.models.running import mode
@@ -232,6 +235,13 @@ def test_pictures_take_a_class_each_in_turn():
     assert shown_rows(labels, 5) == [0, 2, 4, 5, 6]
     assert shown_rows(labels, 99) == list(range(7))
     assert shown_rows(labels, 0) == []
+
+
+def test_a_network_whose_weights_have_left_all_bounds_is_refused(task, network):
+    lost = copy.deepcopy(network)
+    nn.init.constant_(lost.head.bias, torch.inf)
+    with pytest.raises(TrainingError, match=r"no finite output for 40 of 40 test samples \(view 'random'\)"):
+        evaluate(lost, task, EvaluationConfig(explained=0, pictures=0), CPU)
 
 
 def test_the_last_batch_is_cut():

@@ -23,7 +23,7 @@ from xfeedback.engine.localise import localisation
 from xfeedback.engine.options import EvaluationConfig
 from xfeedback.engine.shown import picture_arrays
 from xfeedback.engine.spread import representative
-from xfeedback.errors import UserError
+from xfeedback.errors import TrainingError, UserError
 from xfeedback.explain.scored import NEED_LAYER, SLOW, Explained
 from xfeedback.metrics import accuracy, balanced_accuracy, decoy_effect, largest_share, worst_group
 from xfeedback.models.layers import explained_layer
@@ -59,12 +59,16 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
     """Evaluate on every test view; explanations are those of the first, the headline.
 
     Of a set that comes class by class the first samples are of one class: then those of each are looked at in turn.
+
+    Raises:
+        TrainingError: the network says of samples what is no number.
     """
     views = task.test_loaders(config.batch_size, device)
     headline = next(iter(views.values()))
     pictures, notes, curves = {}, (), {}
     with mode(network, training=False):
         logits = {view: predictions(network, loader) for view, loader in views.items()}
+        _refuse_nan(logits)
         trusted = _calibration(network, task, next(iter(logits.values())), config, device)
         metrics = accuracies(logits, task) | trusted.metrics
         if config.diversity:
@@ -94,6 +98,16 @@ def evaluate(network: nn.Module, task: Task, config: EvaluationConfig, device: t
         reliability=trusted.reliability,
         confusion=confusions(logits, task),
     )
+
+
+def _refuse_nan(logits: Mapping[str, Tensor]) -> None:
+    for view, found in logits.items():
+        lost = int(found.softmax(1).isnan().any(1).sum())
+        if lost:
+            raise TrainingError(
+                f"the trained network has no finite output for {lost} of {len(found)} test samples (view '{view}'): "
+                "its weights left all bounds in the last steps. Lower optimiser.lr."
+            )
 
 
 def _spread(loader: Loader, y: Tensor, n: int) -> Loader:
