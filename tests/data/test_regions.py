@@ -48,6 +48,32 @@ def test_other_kinds_of_png(tmp_path, mode):
     assert regions.png(path, Path("p.jpg"))(2, 2).tolist() == [[False, True], [True, False]]
 
 
+@pytest.mark.parametrize(
+    ("palette", "expected"),
+    [
+        ([255, 255, 255, 0, 0, 0], [True, False]),
+        ([0, 0, 0, 255, 255, 255], [False, True]),
+        ([255, 0, 0, 0, 0, 0], [True, False]),
+        ([0, 0, 0, 128, 0, 0], [False, True]),
+        ([90, 0, 0, 80, 0, 0], [False, True]),
+        ([0, 0, 0, 0, 0, 0], [False, True]),
+    ],
+)
+def test_black_and_another_colour_of_a_palette_count_by_brightness(tmp_path, palette, expected):
+    picture = Image.frombytes("P", (2, 1), bytes([0, 1]))
+    picture.putpalette(palette)
+    picture.save(tmp_path / "m.png")
+    assert regions.png(tmp_path / "m.png", Path("p.jpg"))(1, 2).tolist() == [expected]
+    assert regions.read_levels(tmp_path / "m.png").tolist() == [[0, 1]]
+
+
+def test_a_soft_mask_whose_colours_were_reduced_is_cut_at_128(tmp_path):
+    soft = np.array([[0, 60, 120, 140, 200, 255]] * 6, dtype=np.uint8)
+    Image.fromarray(soft).convert("RGB").quantize(8).save(tmp_path / "m.png")
+    assert Image.open(tmp_path / "m.png").mode == "P"
+    assert regions.png(tmp_path / "m.png", Path("p.jpg"))(6, 6)[0].tolist() == [False] * 3 + [True] * 3
+
+
 @pytest.mark.parametrize("ink", [0, 255])
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
 def test_a_region_may_lie_in_the_transparency_alone(tmp_path, ink, mode):

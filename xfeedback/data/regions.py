@@ -7,12 +7,16 @@ import csv
 import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
 import numpy as np
 
 from xfeedback.dtypes import Bools, Bytes
 from xfeedback.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 Region = Callable[[int, int], Bools]
 Box = tuple[float, float, float, float]
@@ -32,7 +36,7 @@ def png(path: Path, picture: Path, *, grey: bool = False) -> Region:
     """
 
     def region(height: int, width: int) -> Bools:
-        values = read_levels(path)
+        values = read_levels(path, numbers=False)
         if values.shape != (height, width):
             raise UserError(
                 f"{path} is {values.shape[1]}x{values.shape[0]} and its image {picture} {width}x{height} (width x "
@@ -63,10 +67,15 @@ def binary(values: Bytes, path: Path) -> Bools:
     return values >= HALF
 
 
-def read_levels(path: Path) -> Bytes:
+def read_levels(path: Path, *, numbers: bool = True) -> Bytes:
     """Return the levels of a mask or label map, ``(H, W)`` uint8: grey values, or the numbers of a palette's colours.
 
     Of a picture of one colour, the transparency (0 where nothing shows) is what it says.
+
+    Args:
+        path: the file.
+        numbers: False: grey colours of a palette, or black and one other, count by their brightness, as programs number
+            them in any order.
 
     Raises:
         UserError: the file can't be read, or has more than 8 bit.
@@ -79,12 +88,21 @@ def read_levels(path: Path) -> Bytes:
                 raise UserError(f"{path} has {mask.mode} pixels: write the mask with 8 bit.")
             kept = mask if mask.mode in ("1", "L", "P") else mask.convert("L")
             levels = np.asarray(kept).astype(np.uint8)
+            levels = levels if numbers or mask.mode != "P" else _bright(mask, levels)
             if levels.min() < levels.max():
                 return levels
             shown = np.asarray(mask.convert("RGBA"))[..., 3]
             return shown if shown.min() < 255 else levels
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
         raise UserError(f"cannot read the mask {path}: {error}.") from error
+
+
+def _bright(mask: "Image.Image", levels: Bytes) -> Bytes:
+    colours = np.asarray(mask.convert("RGB"))
+    bright, used = colours.max(2), len(np.unique(levels))
+    grey = bool((colours.min(2) == bright).all())
+    told = grey or (used == 2 and bright.min() == 0)
+    return bright if told and len(np.unique(bright)) == used else levels
 
 
 def boxes(found: Sequence[Box], where: str, stated: tuple[int, int] | None = None) -> Region:
