@@ -1,11 +1,12 @@
 """COCO's annotation files: outlines, run lengths and boxes of objects (Lin et al. 2014)."""
 
 import json
+from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -65,15 +66,17 @@ def read(path: Path) -> Annotations:
     """
     try:
         content = json.loads(path.read_bytes())
-        categories = {str(entry["name"]): int(entry["id"]) for entry in content["categories"]}
+        named = [(str(entry["name"]), int(entry["id"])) for entry in content["categories"]]
         objects: dict[int, list[Mapping[str, Any]]] = {int(entry["id"]): [] for entry in content["images"]}
         for entry in content["annotations"]:
-            int(entry["category_id"])
-            objects[int(entry["image_id"])].append(entry)
+            objects[int(entry["image_id"])].append({**entry, "category_id": int(entry["category_id"])})
         pictures = {int(entry["id"]): _picture(entry, objects[int(entry["id"])]) for entry in content["images"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path} is no COCO annotation file: {error!r}.") from error
-    return Annotations(path=path, categories=categories, pictures=pictures)
+    twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
+    if twice:
+        raise UserError(f"{path} has several categories called '{twice[0]}': give each a name of its own, or join them")
+    return Annotations(path=path, categories=dict(named), pictures=pictures)
 
 
 def _picture(entry: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> Picture:
@@ -84,6 +87,8 @@ def _picture(entry: Mapping[str, Any], objects: list[Mapping[str, Any]]) -> Pict
 def region(entry: Mapping[str, Any], where: str, stated: tuple[int, int] | None = None) -> Region:
     """Return the region of one object: its outlines or run lengths where it has some, else its box.
 
+    Outlines of fewer than three points are none.
+
     Args:
         entry: an annotation of the file.
         where: the file and picture, for messages.
@@ -93,6 +98,8 @@ def region(entry: Mapping[str, Any], where: str, stated: tuple[int, int] | None 
         UserError: the annotation is malformed; of outlines and run lengths it is said when they are filled.
     """
     outline = entry.get("segmentation")
+    if isinstance(outline, list):
+        outline = [part for part in cast("list[Any]", outline) if not isinstance(part, list) or len(part) >= 6]
     if not outline:
         with _well_formed(where):
             left, top, width, height = (float(value) for value in entry["bbox"])

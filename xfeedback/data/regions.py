@@ -170,7 +170,7 @@ def read_voc(path: Path, labels: Sequence[str] = ()) -> Region:
         UserError: the file is missing or no such annotation.
     """
     try:
-        root = ET.parse(path).getroot()  # noqa: S314 - the user's own annotations; nothing is fetched
+        root = _parsed(path)
         size = int(root.findtext("size/height", "0")), int(root.findtext("size/width", "0"))
         found = [
             [float(entry.findtext(f"bndbox/{edge}", "")) for edge in ("xmin", "ymin", "xmax", "ymax")]
@@ -180,6 +180,22 @@ def read_voc(path: Path, labels: Sequence[str] = ()) -> Region:
     except (OSError, ET.ParseError, ValueError, LookupError) as error:
         raise UserError(f"{path} is no Pascal VOC annotation: {error}.") from error
     return boxes([(a - 1, b - 1, c, d) for a, b, c, d in found], str(path), size if min(size) > 0 else None)
+
+
+def voc_names(path: Path) -> set[str]:
+    """Return the names of the objects of a Pascal VOC annotation.
+
+    Raises:
+        UserError: the file is missing or no such annotation.
+    """
+    try:
+        return {entry.findtext("name", "").strip() for entry in _parsed(path).iter("object")}
+    except (OSError, ET.ParseError, ValueError, LookupError) as error:
+        raise UserError(f"{path} is no Pascal VOC annotation: {error}.") from error
+
+
+def _parsed(path: Path) -> ET.Element:
+    return ET.parse(path).getroot()  # noqa: S314 - the user's own annotations; nothing is fetched
 
 
 def read_csv(path: Path) -> dict[str, list[Box]]:

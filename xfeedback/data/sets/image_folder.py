@@ -150,6 +150,10 @@ def _right(folder: Path, pictures: Mapping[str, Path], config: Config) -> dict[s
     if given == ["boxes.json"]:
         return _coco(folder / "boxes.json", pictures, config.box_labels)
     voc = _of_files(folder, "boxes", ".xml", pictures)
+    shown = {name for path in voc.values() for name in regions.voc_names(path)} if config.box_labels else set[str]()
+    for name in config.box_labels:
+        if name not in shown:
+            raise unknown(f"object of {folder}/boxes:", name, shown)
     found = {key: regions.read_voc(path, config.box_labels) for key, path in voc.items()}
     masks = _of_files(folder, "masks", ".png", pictures)
     return found | {key: regions.png(path, pictures[key]) for key, path in masks.items()}
@@ -193,14 +197,14 @@ def _coco(path: Path, pictures: Mapping[str, Path], labels: tuple[str, ...]) -> 
             keys.setdefault(name, []).append(key)
     annotations = coco.read(path)
     wanted = annotations.ids(labels)
-    found = {}
+    found: dict[str, list[regions.Region]] = {}
     for picture in annotations.pictures.values():
         matches = keys.get(picture.file, [])
         if len(matches) != 1:
             many = f"{len(matches)} images have this name" if matches else f"there is no images/{picture.file}"
             raise UserError(f"{path} names '{picture.file}', and {many}; write it as <class>/<file>")
         where = f"{path}, {picture.file}"
-        chosen = [entry for entry in picture.objects if entry["category_id"] in wanted]
+        chosen = [entry for entry in picture.objects if not labels or entry["category_id"] in wanted]
         if chosen:
-            found[matches[0]] = regions.union([coco.region(entry, where, picture.size) for entry in chosen])
-    return found
+            found.setdefault(matches[0], []).extend(coco.region(entry, where, picture.size) for entry in chosen)
+    return {key: regions.union(parts) for key, parts in found.items()}
