@@ -219,6 +219,15 @@ def test_decoded_once_then_cached_until_a_file_changes(root, capsys):
     assert "decoding" in capsys.readouterr().err
 
 
+def test_other_files_in_the_folder_decode_nothing_anew(root, capsys):
+    reading(with_masks(root))
+    write(root / "outputs" / "map.png", mask(0))
+    splits(root, train=["cat/0", "dog/0"], test=["cat/1", "dog/1"])
+    capsys.readouterr()
+    reading(root)
+    assert "decoding" not in capsys.readouterr().err
+
+
 def test_links_to_folders_are_the_folders(root, tmp_path):
     plain = reading(with_masks(root))
     linked = tmp_path / "linked"

@@ -166,3 +166,23 @@ def test_levels_whose_white_is_not_known_are_refused(root, values):
 def test_an_image_too_large_to_decode_is_refused(root, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     refused(root, "cannot read the image", "exceeds limit")
+
+
+def test_a_link_that_leads_nowhere_is_refused(root):
+    reading(with_masks(root, [0]))
+    link = root / "masks" / "cat" / "1.png"
+    link.symlink_to(root / "gone.png")
+    refused(root, f"{link} is a link to {root / 'gone.png'}, which is not there")
+    link.rename(root / "images" / "cat" / "x.png")
+    refused(root, "x.png is a link to")
+    (root / "images" / "cat" / "x.png").rename(root / "images" / "cat" / ".#x.png")
+    reading(root)
+
+
+def test_an_unknown_name_of_objects_is_refused(root):
+    path = root / "boxes" / "cat" / "0.xml"
+    path.parent.mkdir(parents=True)
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>2</xmax><ymax>2</ymax></bndbox>"
+    path.write_text(f"<annotation><object><name>ear</name>{box}</object></annotation>")
+    reading(root, box_labels=("ear",))
+    refused(root, "boxes: 'eer'", "Did you mean 'ear'?", box_labels=("ear", "eer"))

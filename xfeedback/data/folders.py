@@ -26,9 +26,14 @@ def read_bytes(path: Path) -> bytes:
 def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path]:
     """Return the files of a folder and of the folders in it, sorted; links to files and folders count as what they are.
 
+    A link that leads nowhere is refused, unless its name begins with a dot.
+
     Args:
         folder: where to look.
         above: folders that this one lies in; a link back to one of them is left out.
+
+    Raises:
+        UserError: a link leads nowhere.
     """
     real = folder.resolve()
     if real in above:
@@ -39,6 +44,8 @@ def files_below(folder: Path, above: frozenset[Path] = frozenset()) -> list[Path
             found += files_below(entry, above | {real})
         elif entry.is_file():
             found.append(entry)
+        elif entry.is_symlink() and entry.name[0] != ".":
+            raise UserError(f"{entry} is a link to {entry.readlink()}, which is not there")
     return found
 
 

@@ -15,6 +15,8 @@ from xfeedback.errors import UserError, suggest, unknown
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 RIGHT = ("masks", "boxes", "boxes.csv", "boxes.json")
+RULES = 2
+"""Of reading masks and boxes: what was decoded by others is not taken from the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +70,8 @@ def read(config: Config, places: Places) -> Source:
     """
     folder, names, items = listed(config)
     rows, left_out = splits(config, names, items)
-    files = [path for path in folders.files_below(folder) if path.parent != folder / lists.FOLDER]
-    store = places.cache / f"image_folder-{cache.key(files, config.size, config.box_labels)}.pt"
+    key = cache.key(_files(folder), config.size, config.box_labels, RULES)
+    store = places.cache / f"image_folder-{key}.pt"
     everything, digest = images.decoded(items, config.size, store, str(folder))
     return images.source(
         config,
@@ -80,6 +82,13 @@ def read(config: Config, places: Places) -> Source:
         balanced_accuracy=config.balanced_sampling,
         stamps=(*images.share_stamp(everything), *left_out),
     )
+
+
+def _files(folder: Path) -> list[Path]:
+    """What is read; a run's own files may lie in the folder too."""
+    inside = [folder / name for name in ("images", *RIGHT, "wrong")]
+    below = [path for place in inside if place.is_dir() for path in folders.files_below(place)]
+    return below + [path for path in inside if path.is_file()]
 
 
 def listed(config: Config) -> tuple[Path, list[str], list[images.Item]]:
