@@ -137,6 +137,9 @@ def test_series_of_several_features_and_lengths(load, tmp_path):
         (["series,label,x", "1,a,1", "2,b,1", "1,a,2"], "line 4: series '1' goes on after another one began"),
         (["series,label,x", "1,a,1", "1,b,1"], "line 3: the label is 'b', and the series began with 'a'"),
         (["label,1,2", "a,1,2", "a,2,3"], "has a single class in training, 'a'"),
+        ([",label,1,2", "0,a,1,2", "1,b,2,3"], "line 1: the first column has no name of its own"),
+        (["Unnamed: 0,series,label,x", "0,1,a,1"], "line 1: the first column has no name of its own"),
+        (["label,1,label", "a,1,b"], "line 1: several columns are called 'label'"),
     ],
 )
 def test_mistakes_in_a_file_of_series(load, tmp_path, lines, says):

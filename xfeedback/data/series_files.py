@@ -14,6 +14,8 @@ from xfeedback.errors import UserError, suggest
 ENDINGS = (".csv", ".tsv", ".ts")
 LABEL, SERIES = "label", "series"
 """Columns of a CSV file that hold no values."""
+NUMBERS = ("", "Unnamed: 0")
+"""What pandas calls the column of a table's row numbers when it writes and reads it."""
 
 
 def read(path: Path, *, labelled: bool = True) -> list[Series]:
@@ -47,6 +49,7 @@ def _csv(path: Path, *, labelled: bool) -> list[Series]:
     header = [name.strip() for name in lines[0][1]]
     if labelled and LABEL not in header:
         raise UserError(f"{lines[0][0]}: the header has no column '{LABEL}'.{suggest(LABEL, header)}")
+    _refuse_misnamed(lines[0][0], header)
     values = [at for at, name in enumerate(header) if name not in (LABEL, SERIES)]
     if not values:
         raise UserError(f"{lines[0][0]}: the header names no column of values beside {', '.join(header)}")
@@ -60,6 +63,18 @@ def _csv(path: Path, *, labelled: bool) -> list[Series]:
         Series(values=_row(fields, values, where)[:, None], label=_label(fields, label, where), where=where)
         for where, fields in lines[1:]
     ]
+
+
+def _refuse_misnamed(where: str, header: Sequence[str]) -> None:
+    """Refuse a table's row numbers, which would count as values, and a second column of labels, which would be lost."""
+    if header[0] in NUMBERS and any(name not in (*NUMBERS, LABEL, SERIES) for name in header):
+        raise UserError(
+            f"{where}: the first column has no name of its own, as that of a table's row numbers, which would count as "
+            "values. Write the file without it (pandas: index=False), or name it."
+        )
+    for name in (LABEL, SERIES):
+        if header.count(name) > 1:
+            raise UserError(f"{where}: several columns are called '{name}'")
 
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -35,13 +35,15 @@ def rows(path: Path) -> list[Series]:
     """Read a series a line: the label, then its values, NaN where one is missing or the series has ended.
 
     Raises:
-        UserError: the file can't be read, or a line has no values or some that are no numbers.
+        UserError: the file can't be read or begins with a header, or a line has no values or some that are no numbers.
     """
     found = []
-    for number, line in enumerate(folders.read_bytes(path).decode("utf-8", "replace").splitlines(), 1):
+    for number, line in enumerate(folders.read_bytes(path).decode("utf-8-sig", "replace").splitlines(), 1):
         if line.strip():
             label, *values = line.rstrip("\r\n").split("\t")
             where = f"{path}, line {number}"
+            if not found and label.strip().lower() == "label":
+                raise UserError(f"{where} is a header, and a .tsv file of series has none; a .csv file has one")
             if not values:
                 raise UserError(f"{where}: no value after the label; values are separated by tabs")
             found.append(Series(values=series.numbers(values, where)[:, None], label=label.strip(), where=where))
