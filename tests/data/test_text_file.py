@@ -48,6 +48,16 @@ def test_quoted_fields_of_csv_may_hold_commas_and_line_breaks(load, tmp_path):
     assert words(load("text_file", train=path, val=path, test=path)) == ["one", ",", '"', "two", '"', "three"]
 
 
+def test_blanks_round_a_label_are_no_part_of_it(load, tmp_path):
+    path = write(tmp_path / "a.tsv", "text\tlabel", *(f"some text\t{('yes', 'yes ', ' no')[k % 3]}" for k in range(30)))
+    assert load("text_file", train=path).class_names == ("no", "yes")
+
+
+def test_quotes_inside_a_field_are_its_own(load, tmp_path):
+    path = write(tmp_path / "a.csv", "text,label", 'the "third",yes', "four,no")
+    assert words(load("text_file", train=path, val=path, test=path)) == ["the", '"', "third", '"']
+
+
 def test_long_fields_of_csv_are_read(load, tmp_path):
     path = write(tmp_path / "a.csv", "label,text", f"yes,{'long ' * 30_000}", "no,four")
     assert words(load("text_file", train=path, val=path, test=path))[:2] == ["long", "long"]
@@ -101,6 +111,12 @@ def test_a_label_that_training_never_saw_is_refused(load, tmp_path):
         ("a.jsonl", [r'{"text": "\ud83d gone", "label": 1}'], "line 1 holds half of a character"),
         ("a.jsonl", ["[" * 100_000], "line 1 is no JSON: maximum recursion depth"),
         ("a.jsonl", ['{"text": 3, "label": 1}'], "line 1: the text must be text"),
+        ("a.jsonl", ['{"text": "one", "label": NaN}'], "line 1: the text must be text and the label a word or number"),
+        ("a.tsv", ["text\tlabel", "one\t "], "line 2: the text must be text and the label a word or number"),
+        ("a.tsv", ["text\ttext\tlabel", "one\ttwo\t1"], "line 1: several columns are called 'text'"),
+        ("a.csv", ["text,label", '"one,1', "two,2", 'the "third",3'], "line 2: .*A field with quotes stands in quotes"),
+        ("a.csv", ["text,label", '"one" two,1'], "line 2: .*A field with quotes stands in quotes"),
+        ("a.csv", ["text,label", "zero,0", '"one,1'], "line 3: .*A field with quotes stands in quotes"),
         ("a.txt", ["one"], "a.txt must be a .tsv, .csv or .jsonl file"),
     ],
 )

@@ -207,7 +207,7 @@ def read_csv(path: Path) -> dict[str, list[Box]]:
     found: dict[str, list[Box]] = {}
     try:
         with path.open(newline="", encoding="utf-8-sig") as table:
-            for row in csv.DictReader(table):
+            for row in csv.DictReader(table, strict=True):
                 box = float(row["x0"]), float(row["y0"]), float(row["x1"]), float(row["y1"])
                 found.setdefault(row["file"], []).append(box)
     except (OSError, KeyError, ValueError, TypeError, csv.Error) as error:

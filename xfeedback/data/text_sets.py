@@ -186,12 +186,21 @@ def csv_rows(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Yield the rows of a CSV file that are not empty, each after where it ends; quoted fields may have several lines.
 
     Raises:
-        UserError: the file can't be read.
+        UserError: the file can't be read, or a quote is not closed or not doubled within quotes.
     """
     text = decoded(path)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # 131,072 characters otherwise
-    reader = csv.reader(io.StringIO(text, newline=""))
-    for fields in reader:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        first = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise UserError(
+                f"{path}, line {first}: {error}. A field with quotes stands in quotes, and each of its own is doubled."
+            ) from error
         if fields:
             yield f"{path}, line {reader.line_num}", fields
 

@@ -1,6 +1,7 @@
 """Anyone's texts: a TSV, CSV or JSONL file with a text and a label a line, rationales where there are some."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
@@ -99,6 +100,9 @@ def rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     if header is None:
         raise UserError(f"{path} is empty; it must begin with a header such as text<TAB>label")
     columns = header[1]
+    twice = next((name for name in columns if name and columns.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{header[0]}: several columns are called '{twice}'")
     for where, fields in found:
         if len(fields) != len(columns):
             raise UserError(f"{where} has {len(fields)} field(s), and the header {len(columns)} ({', '.join(columns)})")
@@ -116,9 +120,11 @@ def text_of(config: Config, where: str, row: Mapping[str, Any]) -> Text:
         if name not in row:
             raise UserError(f"{where} has no '{name}'.{suggest(name, row)} Name it with dataset.{option}=...")
     text, label = row[config.text_column], row[config.label_column]
-    if not isinstance(text, str) or isinstance(label, dict | list | None) or label == "":
+    none = isinstance(label, dict | list | None) or (isinstance(label, float) and math.isnan(label))
+    named = "" if none else str(label).strip()
+    if not isinstance(text, str) or not named:
         raise UserError(f"{where}: the text must be text and the label a word or number, not {label!r}")
-    return Text(text=text, label=str(label), rationale=_rationale(row.get(config.rationale_column), text, where))
+    return Text(text=text, label=named, rationale=_rationale(row.get(config.rationale_column), text, where))
 
 
 def _rationale(given: Any, text: str, where: str) -> tuple[Span, ...]:
