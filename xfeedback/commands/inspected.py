@@ -9,7 +9,7 @@ import numpy as np
 from xfeedback.commands.found import Found, note_copies, some
 from xfeedback.data import arrays, audio, images, lists, series_files
 from xfeedback.data.series import filled
-from xfeedback.data.sets import audio_folder, image_folder, series_file, text_file
+from xfeedback.data.sets import audio_folder, image_arrays, image_folder, series_file, text_file
 from xfeedback.errors import UserError
 from xfeedback.kinds import Kind
 
@@ -219,7 +219,7 @@ def _arrays(path: Path) -> Found:
             found.dataset, found.kind = "series_arrays", "series"
             if x.ndim == 3:
                 found.warnings.append("taken for series (N, T, F); grey images (N, H, W) are dataset=image_arrays")
-        elif x.ndim == 4 and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+        elif image_arrays.colours_last(x.shape):
             found.options = (*found.options, "dataset.channels=last")
             options["channels"] = "last"
         found.what = f"{'images' if found.kind == 'image' else 'series'} as arrays"

@@ -206,6 +206,9 @@ def _classes(path: Path, y: Array, classes: Array | None) -> tuple[tuple[str, ..
     labels = np.unique(y).tolist()
     if classes is not None:
         names = tuple(raw_labels(classes.reshape(-1)))
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise UserError(f"{path}: 'classes' names '{twice}' twice, and each class needs a name of its own")
         if y.dtype.kind not in "biu" or not 0 <= min(labels) <= max(labels) < len(names):
             raise UserError(f"{path}: 'classes' names {len(names)}, so labels must be 0 to {len(names) - 1}")
         return names, {label: label for label in range(len(names))}

@@ -13,6 +13,9 @@ from xfeedback.data.source import Part, Source, fingerprint
 from xfeedback.dtypes import Array, Bools
 from xfeedback.errors import UserError
 
+MOST_CHANNELS = 4
+"""Of a picture: grey, with transparency or not, or colours, with transparency or not."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config(arrays.ArraysConfig):
@@ -92,7 +95,7 @@ def pixels(path: Path, x: Array, channels: Literal["first", "last"]) -> Array:
         x = x.transpose(0, 3, 1, 2)
     if x.ndim != 4:
         raise UserError(f"{path}: images have the shape {x.shape}; expected (N, C, H, W) or (N, H, W)")
-    if channels == "first" and x.shape[3] in (1, 3) and x.shape[1] not in (1, 3):
+    if channels == "first" and colours_last(x.shape):
         raise UserError(f"{path}: images have the shape {x.shape}: with colours last say dataset.channels=last")
     if x.dtype == np.uint8:
         return np.ascontiguousarray(x)
@@ -101,6 +104,11 @@ def pixels(path: Path, x: Array, channels: Literal["first", "last"]) -> Array:
     if not (x.min() >= 0 and x.max() <= 1):  # NaN fails too
         raise UserError(f"{path}: images range from {x.min():g} to {x.max():g}; expected uint8, or floats in [0, 1]")
     return np.ascontiguousarray(x, dtype=np.float32)
+
+
+def colours_last(shape: tuple[int, ...]) -> bool:
+    """Whether images of this shape ``(N, ...)`` look as if their colours stood last."""
+    return len(shape) == 4 and shape[3] <= MOST_CHANNELS < shape[1]
 
 
 def statistics(x: Array) -> tuple[tuple[float, ...], tuple[float, ...]]:
