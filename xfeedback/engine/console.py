@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from xfeedback.engine import rewritten
 from xfeedback.engine.estimate import estimate
 from xfeedback.engine.spec import RunSpec
 
@@ -30,6 +31,8 @@ def notes(lines: Iterable[str]) -> None:
 def planned(plan: "Plan") -> None:
     """Say what a sweep will do."""
     notes(dict.fromkeys(notice for spec in plan.specs for notice in spec.notices))
+    pending = {spec.run for spec in plan.pending}
+    notes(rewritten.notes(spec for spec in plan.specs if spec.run not in pending))
     count = len({spec.cell for spec in plan.specs})
     rows = f"{count} row{'s' if count > 1 else ''}"
     done = len(plan.specs) - len(plan.pending)
@@ -84,6 +87,7 @@ def ended(spec: RunSpec, outcome: "Outcome") -> None:
         word = "done" if outcome.status == "done" else "finished before (force=true runs it anew)"
         _OUT.print(f"{word} ", style="green", end="")
         _OUT.print(f"{_name(spec)}: {figures} ({record['seconds']:.0f} s)\n  {outcome.folder}", markup=False)
+        notes(rewritten.notes([spec]) if outcome.status == "skipped" else ())
         if record["stamps"]:
             _OUT.print(f"  stamped: {', '.join(record['stamps'])}", markup=False)
         for note in record["notes"] if outcome.status == "done" else ():
