@@ -72,6 +72,15 @@ def damaged(path: Path, how: str) -> None:
     )
 
 
+def test_floats_may_go_beyond_full_scale_but_not_be_of_another(tmp_path):
+    samples = np.linspace(-1, 1, 400)
+    soundfile.write(tmp_path / "a.wav", 2 * samples, 16_000, subtype="FLOAT")
+    assert read_wav(tmp_path / "a.wav", 16_000).tolist()[:2] == [-32768, -32768]
+    soundfile.write(tmp_path / "a.wav", 32767 * samples, 16_000, subtype="FLOAT")
+    with pytest.raises(UserError, match=r"a.wav has samples up to 32767, and 1 is full scale: all would be cut off"):
+        read_wav(tmp_path / "a.wav", 16_000)
+
+
 @pytest.mark.parametrize(
     ("how", "message"),
     [

@@ -18,6 +18,8 @@ from xfeedback.errors import UserError
 
 FULL_SCALE = 32_768
 """A 16-bit sample of this size would be 1."""
+LOUDEST = 16
+"""Samples of floats may go beyond full scale, where they are cut off; beyond this they are of another scale."""
 UNKNOWN_SIZES = (0, 2**32 - 1)
 """What programs write into a WAV header while they don't know how long the file becomes."""
 
@@ -121,6 +123,11 @@ def read_wav(path: Path, rate: int, stereo: Literal["mean", "refuse"] = "mean") 
         raise folders.damaged(path, "it has no samples")
     if not np.isfinite(samples).all():
         raise folders.damaged(path, "a sample is no number")
+    if (peak := np.abs(samples).max()) > LOUDEST:
+        raise UserError(
+            f"{path} has samples up to {peak:g}, and 1 is full scale: all would be cut off. Divide them (by "
+            f"{FULL_SCALE} if they are 16-bit levels) and write the file anew."
+        )
     if samples.shape[1] > 1 and stereo == "refuse":
         raise UserError(f"{path} has {samples.shape[1]} channels; dataset.stereo=mean takes their mean")
     mono = samples.mean(axis=1)
