@@ -108,6 +108,15 @@ def test_what_is_left_out_and_what_is_there_twice_is_said(tmp_path, capsys):
     assert "cat/7.png" in out
 
 
+def test_images_without_a_bright_level_are_counted(tmp_path, capsys):
+    root = pictures(tmp_path / "pets")
+    levels = np.linspace(0, 4095, 64).reshape(8, 8)
+    for name, scale in (("12bit", 1), ("16bit", 16)):
+        Image.fromarray((levels * scale).astype(np.uint16)).save(root / "images" / "cat" / f"{name}.tif")
+    commands.run(["data", "check", str(root)])
+    assert "1 image(s) have no level above 31 of 255" in capsys.readouterr().out
+
+
 def test_clips(tmp_path, capsys):
     for word in ("no", "yes"):
         for number in range(5):

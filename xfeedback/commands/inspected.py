@@ -15,6 +15,8 @@ from xfeedback.kinds import Kind
 
 ORIENTATION = 0x0112
 """The number of EXIF's entry; 1: the pixels stand as they are shown."""
+DARK = 32
+"""An image whose levels all lie below this has an eighth of the 256, or fewer."""
 HEAD = ("text", "label")
 """Columns of a table of texts."""
 
@@ -88,11 +90,12 @@ def _image_folder(path: Path) -> Found:
         _, names, items = image_folder.listed(config)
         with found.noting():
             _note_splits(found, *image_folder.splits(config, names, items))
-    annotated = turned = 0
+    annotated = turned = dark = 0
     for item in items:
         with found.noting():
             picture = images.picture_of(item.picture)
             sizes.append((picture.width, picture.height))
+            dark += int(np.asarray(picture).max()) < DARK
             turned += picture.getexif().get(ORIENTATION, 1) != 1
             regions = [
                 region(picture.height, picture.width) for region in (item.mask, item.wrong) if region is not None
@@ -106,6 +109,11 @@ def _image_folder(path: Path) -> Found:
         found.warnings.append(
             f"{turned} image(s) are turned by viewers (EXIF orientation); training takes the pixels as they are "
             "stored, and masks and boxes must fit those"
+        )
+    if dark:
+        found.warnings.append(
+            f"{dark} image(s) have no level above {DARK - 1} of 255: of levels of 12 bit in a file of 16, or of 0 and "
+            "1 in one of 8, little of the picture is left"
         )
     if sizes:
         found.facts["sizes"] = _range([f"{width}x{height}" for width, height in sorted(sizes)])
