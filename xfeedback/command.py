@@ -25,6 +25,9 @@ from xfeedback.config import CONF  # noqa: E402
 from xfeedback.errors import Preempted  # noqa: E402
 
 _SEVERAL = ("-m", "--multirun")
+_HOME = re.compile(r"""^(paths\.\w+)=(~[^"',]*)$""")
+_LETTERS = re.compile(r"""^([\w.@/+]+)=(?=.*[^\0-\x7f])([^"'\\,()\[\]{}=]*)$""")
+"""Options whose value Hydra reads in quotes alone."""
 _NOT_RUN = ("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "-i", "--info", "-sc")
 """Flags with which a command line runs nothing."""
 
@@ -60,12 +63,14 @@ def main() -> None:
 
 
 def quoted(arguments: Sequence[str]) -> list[str]:
-    """Return a command line with its folders in quotes that begin with ``~``, which Hydra does not read without them.
+    """Return a command line with quotes round what Hydra does not read without them.
 
-    >>> quoted(["method=xbl", "paths.outputs=~/x"])
-    ['method=xbl', 'paths.outputs="~/x"']
+    That is a folder that begins with ``~``, and a value with letters beyond ASCII, but for lists and the like.
+
+    >>> quoted(["method=xbl", "paths.outputs=~/x", "dataset.root=/home/j\u00fcrgen"])
+    ['method=xbl', 'paths.outputs="~/x"', 'dataset.root="/home/j\u00fcrgen"']
     """
-    return [re.sub(r"""^(paths\.\w+)=(~[^"',]*)$""", r'\1="\2"', argument) for argument in arguments]
+    return [_LETTERS.sub(r'\1="\2"', _HOME.sub(r'\1="\2"', argument)) for argument in arguments]
 
 
 def several(arguments: Sequence[str]) -> list[str]:

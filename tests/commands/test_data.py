@@ -13,6 +13,7 @@ from tests.data.fakes import write_idx
 from tests.data.sounds import write
 from xfeedback import commands
 from xfeedback.builder import explain
+from xfeedback.command import composed
 from xfeedback.commands import inspected
 from xfeedback.commands.data import loaded
 from xfeedback.errors import UserError
@@ -67,6 +68,15 @@ def test_images_with_masks(tmp_path, capsys):
     assert said["sizes"] == "16x20 to 20x20"
     assert {"xbl", "rrr", "plain"} <= set(said["methods"].split(", "))
     assert "method=xbl dataset=image_folder" in said["type"]
+
+
+@pytest.mark.parametrize(
+    "name", ["data (1)", "x,y=z", "d'q", "J\u00fcrgens Daten", 'a"b', "plain", "two words", "a&b#c"]
+)
+def test_what_to_type_is_understood_whatever_the_folder_is_called(tmp_path, capsys, name):
+    _, said = checked(pictures(tmp_path / name), capsys)
+    options = [word for word in shlex.split(said["type"]) if word.startswith("dataset")]
+    assert composed(options)["dataset"]["root"] == str(tmp_path / name)
 
 
 def test_images_without_masks(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """``xfeedback data check PATH`` and ``xfeedback data prepare SET...``: data before anything is trained."""
 
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -74,10 +75,23 @@ def report(path: Path, found: "Found") -> Iterator[str]:
     if others:
         yield _line("need masks", ", ".join(others))
     chosen = next(name for name in FAVOURITES if name in served)
-    options = shlex.join((f"dataset={found.dataset}", *found.options))
+    options = shlex.join((f"dataset={found.dataset}", *map(typed, found.options)))
     yield _line("type", f"{program()} method={chosen} {options}")
     if chosen != "plain":
         yield _line("compare", f"{program()} -m method=plain,{chosen} seed=0,1,2 {options}")
+
+
+def typed(option: str) -> str:
+    """Return an option as Hydra reads it: a value with other than plain characters in quotes.
+
+    >>> typed("dataset.root=my data"), typed("dataset.root=data (1)")
+    ('dataset.root=my data', 'dataset.root="data (1)"')
+    """
+    name, _, value = option.partition("=")
+    if re.fullmatch(r"[\w./:@ -]*", value):
+        return option
+    escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", value).replace('"', r"\"")
+    return f'{name}="{escaped}"'
 
 
 def methods_for(found: "Found") -> tuple[list[str], list[str]]:
