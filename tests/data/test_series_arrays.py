@@ -1,11 +1,13 @@
 """Anyone's series as arrays, of several lengths."""
 
 import numpy as np
+import pytest
 import torch
 
 from xfeedback.config import from_mapping
 from xfeedback.data import config_class, load
 from xfeedback.data.decoy import DecoyConfig
+from xfeedback.errors import UserError
 
 
 def loaded(folder, **options):
@@ -33,3 +35,11 @@ def test_masks_are_stretched_with_their_series(tmp_path):
             assert torch.equal(wrong, ~right)
             seen += 1
     assert seen == 10
+
+
+@pytest.mark.parametrize(("name", "shape"), [("image_arrays", (20, 8, 8)), ("series_arrays", (20, 8))])
+def test_annotated_without_masks_is_refused(tmp_path, name, shape):
+    np.savez(tmp_path / "a.npz", x=np.zeros(shape, dtype=np.uint8), y=np.arange(20) % 2, annotated=np.ones(20))
+    config = config_class(name)(name=name, file=str(tmp_path / "a.npz"))
+    with pytest.raises(UserError, match="'annotated' says whose mask counts, and the file has no 'mask'"):
+        load(config, DecoyConfig(name="none"), seed=0, root=tmp_path, cache=tmp_path)

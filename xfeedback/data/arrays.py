@@ -236,7 +236,7 @@ def regions(path: Path, part: Mapping[str, Array], shape: Sequence[int]) -> dict
         shape: of one region: ``(H, W)`` or ``(T, F)``.
 
     Raises:
-        UserError: one has another shape or is not of whole numbers.
+        UserError: one has another shape or is not of whole numbers, or there is ``annotated`` alone.
     """
     found: dict[str, Bools] = {}
     for name in ("mask", "wrong"):
@@ -247,6 +247,8 @@ def regions(path: Path, part: Mapping[str, Array], shape: Sequence[int]) -> dict
                     f"{path}: '{name}' is {array.dtype} {array.shape}; expected whole numbers {(len(array), *shape)}"
                 )
             found[name] = array != 0
+    if not found and "annotated" in part:
+        raise UserError(f"{path}: 'annotated' says whose mask counts, and the file has no 'mask' and no 'wrong'")
     if not found:
         return {}
     if "mask" not in found:
