@@ -1,12 +1,12 @@
 """Confusion matrices on the page: read from run folders, summed over the seeds, drawn in percent of the true class."""
 
-import json
 import re
 
 import numpy as np
 import pytest
 
 from tests.report.runfolders import Cell, write_run
+from xfeedback.files import write_json
 from xfeedback.report import compare
 from xfeedback.report.collect import collect
 from xfeedback.report.confusion import Confusion, drawing, pooled
@@ -16,8 +16,8 @@ FIRST, SECOND = [[8, 2], [0, 10]], [[6, 4], [5, 5]]
 
 def write(root, seed, counts, classes=("cat", "dog"), **views):
     folder = write_run(root, Cell("plain"), seed, maps=False)
-    found = {"classes": list(classes), "counts": {"random": counts, **views}}
-    (folder / "confusion.json").write_text(json.dumps(found))
+    found = {"classes": list(classes), "views": ["random", *views], "counts": {"random": counts, **views}}
+    write_json(folder / "confusion.json", found)
     return folder
 
 
@@ -29,7 +29,9 @@ def test_seeds_are_summed_in_the_headline_view(tmp_path):
     assert found == Confusion(("cat", "dog"), tuple(map(tuple, np.add(FIRST, SECOND).tolist())))
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"classes": ["a"]}', '{"classes": ["a"], "counts": {"x": [[1, 2]]}}'])
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"classes": ["a"]}', '{"classes": ["a"], "views": ["x"], "counts": {"x": [[1, 2]]}}']
+)
 def test_a_file_of_another_form_is_no_matrix(tmp_path, text):
     folder = write_run(tmp_path, Cell("plain"), 0, maps=False)
     (folder / "confusion.json").write_text(text)

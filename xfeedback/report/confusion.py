@@ -101,9 +101,9 @@ def _panel(row: Row) -> str:
 def _read(run: Run) -> Confusion | None:
     """The matrix of one run, or None where it kept none of this form."""
     try:
-        counts = next(iter(run.confusion["counts"].values()))
+        counts = run.confusion["counts"][run.confusion["views"][0]]
         names = tuple(str(name) for name in run.confusion["classes"])
         found = Confusion(names, tuple(tuple(int(number) for number in line) for line in counts))
-    except (KeyError, StopIteration, AttributeError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         return None
     return found if [len(line) for line in found.counts] == [len(names)] * len(names) else None
