@@ -1,5 +1,6 @@
 import pytest
 
+from xfeedback.report.findings import findings
 from xfeedback.report.metrics import describe, headline, ordered
 from xfeedback.report.rows import Group, Row
 from xfeedback.report.stats import summarise
@@ -92,3 +93,19 @@ def test_where_nothing_was_explained_the_terminal_shows_calibration():
     group = Group(dataset="d", model="m", rows=(row,))
     assert set(headline_metrics(group)) == set(names) - {"calibration/ece_scaled"}
     assert set(wide_metrics(group)) == set(names)
+
+
+def test_on_validation_data_the_same_accuracy_decides_and_the_same_columns_are_shown():
+    names = [f"val/{name}" for name in ("acc/clean", "acc/random", "acc/worst_group", "explanation/inside")]
+    assert headline(names) == "val/acc/random"
+    assert headline([*names, "acc/clean"]) == "acc/clean"  # where there is test data, that decides
+    row = Row(
+        dataset="d", model="m", method="x", label="x", cell="c", runs=(), is_baseline=False,
+        summaries={name: summarise([1.0]) for name in [*names, "cost/step_ratio"]},
+    )  # fmt: skip
+    group = Group(dataset="d", model="m", rows=(row,))
+    expected = ["val/acc/random", "val/acc/clean", "val/explanation/inside", "cost/step_ratio"]
+    assert headline_metrics(group) == expected
+    assert findings(group, "plain") == [
+        "Random decoys, validation data: x 1.0 %; nothing to compare with.",
+    ]

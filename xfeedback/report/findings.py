@@ -114,6 +114,8 @@ def _with_numbers(row: Row, name: str, more: Callable[[Summary], str]) -> str:
 
 
 def _on(metric: Metric) -> str:
+    if metric.name != metric.of_test:
+        return f"{_on(describe(metric.of_test))}, of validation data"
     return {
         "acc/random": "on random decoys",
         "acc/conflict": "on conflicting decoys",

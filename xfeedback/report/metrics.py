@@ -58,9 +58,14 @@ class Metric:
     better: Literal["higher", "lower"] | None
 
     @property
+    def of_test(self) -> str:
+        """Its name where it is measured on test data."""
+        return self.name.removeprefix(VALIDATION)
+
+    @property
     def digits(self) -> int:
         """Decimals shown in tables for people; good distances are small parts of the diagonal, areas below 1."""
-        name = self.name.removeprefix(VALIDATION)
+        name = self.of_test
         if name.startswith(("faithfulness/", "calibration/")) and not self.unit:
             return 3
         return 1 if self.unit == "%" and not name.startswith("explanation/mnd") else 2
@@ -68,12 +73,12 @@ class Metric:
     @property
     def is_accuracy(self) -> bool:
         """Whether it is an accuracy: on some test view, of the worst group, or the mean over the tests of phases."""
-        return self.name == AVERAGE or (self.name.startswith("acc/") and self.name != "acc/reliance")
+        return self.of_test == AVERAGE or (self.of_test.startswith("acc/") and self.of_test != "acc/reliance")
 
     @property
     def is_view(self) -> bool:
         """Whether it is the accuracy on a whole test view at the end of training."""
-        return self.is_accuracy and self.name != "acc/worst_group" and not self.name.startswith(AFTER_PHASE)
+        return self.is_accuracy and self.of_test != "acc/worst_group" and not self.of_test.startswith(AFTER_PHASE)
 
 
 def describe(name: str) -> Metric:
@@ -106,17 +111,25 @@ def label_of(name: str) -> Label | None:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Sort metric names: accuracies, explanations, costs, then the rest by name."""
-    return sorted(set(names), key=lambda name: (_rank(name), len(name) if name.startswith(AFTER_PHASE) else 0, name))
+    """Sort metric names: accuracies, explanations, costs, then the rest by name; on test data first."""
+    return sorted(set(names), key=_place)
 
 
 def headline(names: Iterable[str]) -> str | None:
-    """The accuracy that decides a comparison: over phases their average, else with random decoys, else on the test."""
+    """The accuracy that decides a comparison: over phases their average, else with random decoys, else on the test.
+
+    One on validation data where there is none on test data.
+    """
     accuracies = [name for name in ordered(names) if describe(name).is_view]
-    return next(
-        (name for name in (AVERAGE, "acc/random", "acc/test") if name in accuracies),
-        accuracies[0] if accuracies else None,
-    )
+    own = [name for name in accuracies if not name.startswith(VALIDATION)] or accuracies
+    called = {describe(name).of_test: name for name in own}
+    decides = next((name for name in (AVERAGE, "acc/random", "acc/test") if name in called), None)
+    return called[decides] if decides else next(iter(own), None)
+
+
+def _place(name: str) -> tuple[int, int, bool, str]:
+    plain = name.removeprefix(VALIDATION)
+    return _rank(plain), len(name) if plain.startswith(AFTER_PHASE) else 0, plain != name, name
 
 
 def _rank(name: str) -> int:

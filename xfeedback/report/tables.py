@@ -69,7 +69,7 @@ def long_csv(comparison: Comparison) -> str:
 def wide_metrics(group: Group) -> list[str]:
     """Columns of the tables for people: accuracies, forgetting, quality of explanations, cost, calibration."""
     shown = ("continual/", "acc/", "explanation/", "faithfulness/", *CALIBRATION)
-    return [name for name in group.metrics if name.startswith(shown) or name == STEP_RATIO]
+    return [name for name in group.metrics if describe(name).of_test.startswith(shown) or name == STEP_RATIO]
 
 
 def headline_metrics(group: Group) -> list[str]:
@@ -77,9 +77,9 @@ def headline_metrics(group: Group) -> list[str]:
 
     Where no explanation was scored, calibration is what else there is to say of a network.
     """
-    explained = any(name.startswith("explanation/") for name in group.metrics)
+    explained = any(describe(name).of_test.startswith("explanation/") for name in group.metrics)
     shown = (INSIDE, STEP_RATIO, FORGETTING, *(() if explained else CALIBRATION))
-    return [name for name in wide_metrics(group) if describe(name).is_view or name in shown]
+    return [name for name in wide_metrics(group) if describe(name).is_view or describe(name).of_test in shown]
 
 
 def detail_metrics(group: Group) -> list[str]:
