@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from xfeedback.kinds import WORDS
+from xfeedback.report.labels import VALIDATION
 from xfeedback.report.metrics import describe
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def text(loaded: "TrainedRun", without_onnx: str | None) -> str:
         "trained on. Not for decisions about people, nor where a mistake does harm, without an evaluation of your "
         "own.\n",
         "## Figures\n",
-        "On the test set, by the selected weights; shares in percent (docs/data.md, section Metrics).\n",
+        f"On {_measured_on(loaded)}, by the selected weights; shares in percent (docs/data.md, section Metrics).\n",
         _table(("figure", "value"), sorted((name, _figure(name, value)) for name, value in result["metrics"].items())),
         "## Data\n",
         _table(("what", "value"), _data(loaded)),
@@ -58,22 +59,29 @@ def text(loaded: "TrainedRun", without_onnx: str | None) -> str:
 
 def limits(loaded: "TrainedRun") -> Iterator[str]:
     """Yield what a person must know before trusting the network, a sentence each."""
-    result, metrics = loaded.result, loaded.result["metrics"]
+    result, decoy = loaded.result, loaded.spec.decoy
+    metrics = {name.removeprefix(VALIDATION): value for name, value in result["metrics"].items()}
     yield "One seed. How much another seed changes is in a comparison of several, not here."
     yield f"It always says one of its {len(loaded.inputs.class_names)} classes, whatever it is shown."
     if result.get("stamps"):
         yield f"Stamped: {'; '.join(result['stamps'])}."
-    if loaded.spec.decoy.on:
-        yield "Trained on images with class-coded patches: its figures are about this shortcut, not about the data set."
+    if decoy.on:
+        trained = "Tested" if decoy.train == "clean" else "Trained"
+        kind = "coloured" if decoy.code == "released" else "class-coded"
+        yield f"{trained} on images with {kind} patches: its figures are about this shortcut, not about the data set."
     if result.get("select_on") == "last":
         yield "The weights of the last epoch: no validation set chose them."
     if "acc/worst_group" in metrics:
         yield f"Accuracy is {_number(metrics['acc/worst_group'])} % in the group where it is worst."
     if metrics.get("predicted/largest_share", 0.0) > COLLAPSED:
-        yield f"It says the same class of {_number(metrics['predicted/largest_share'])} % of the test set."
+        yield f"It says the same class of {_number(metrics['predicted/largest_share'])} % of {_measured_on(loaded)}."
     if "calibration/ece" in metrics:
         yield f"Confidence misses accuracy by {_number(metrics['calibration/ece'])} points (calibration/ece)."
     yield from result.get("notes", ())
+
+
+def _measured_on(loaded: "TrainedRun") -> str:
+    return "the validation data" if loaded.spec.evaluation.split == "validation" else "the test set"
 
 
 def _front(loaded: "TrainedRun") -> str:
