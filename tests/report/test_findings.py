@@ -3,6 +3,7 @@
 from xfeedback.report.collect import collect
 from xfeedback.report.findings import findings
 from xfeedback.report.rows import build
+from xfeedback.report.words import judge
 
 from .runfolders import Cell, write_run
 
@@ -48,3 +49,19 @@ def test_what_is_said_once_decoys_are_random_is_measured_on_random_decoys(tmp_pa
 def test_a_single_baseline_needs_no_such_words(tmp_path):
     said = sentences(tmp_path, [(Cell("plain"), (30.0, 31.0)), (Cell("xbl"), (35.0, 36.5))])
     assert not any("compared with the one" in sentence for sentence in said)
+
+
+def test_p_is_adjusted_for_the_rows_that_are_tested(tmp_path):
+    said = sentences(
+        tmp_path, [(Cell("plain"), (30.0, 31.0, 32.0)), (Cell("xbl"), (31.0, 30.0, 33.0)), (Cell("rrr"), (35.0,))]
+    )
+    assert any(s.startswith("No difference from plain shown on the test set: xbl") for s in said)
+    assert not any("adjusted" in sentence for sentence in said)
+
+
+def test_a_baseline_that_did_not_measure_a_view_is_not_said_to_lack_the_seeds(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, Cell("plain"), seed, maps=False, metrics={"acc/test": 90.0 + seed})
+        write_run(tmp_path, Cell("xbl"), seed, maps=False, metrics={"acc/test": 95.0, "acc/clean": 80.0})
+    (group,) = build(collect([tmp_path]).runs).groups
+    assert judge(group.rows[1], "acc/clean", "plain").verdict == "not published; plain has no number with these seeds"

@@ -33,12 +33,13 @@ def findings(group: Group, baseline: str) -> list[str]:
     single = [row for row in compared if row.differences[name].interval is None]
     open_ = [row for row in compared if row not in apart and row not in single]
     title = _on(describe(name))
-    seeds_for = partial(_needed, rows=sum(row.differences[name].p_value is not None for row in compared))
+    tested = [row for row in compared if name in row.p_values]
+    seeds_for = partial(_needed, rows=len(tested))
     methods, controls = ([row for row in better if row.is_control is kind] for kind in (False, True))
     sentences += [f"Better than {baseline} {title}: {_listed(methods, name)}."] if methods else []
     sentences += [f"Controls that are better than {baseline} too: {_listed(controls, name)}."] if controls else []
     sentences += [f"Worse than {baseline} {title}: {_listed(worse, name)}."] if worse else []
-    unclear = f"{title}{_adjusted(compared)}: {_listed(open_, name, seeds_for)}"
+    unclear = f"{title}{_adjusted(tested)}: {_listed(open_, name, seeds_for)}"
     sentences += [f"No difference from {baseline} shown {unclear}."] if open_ else []
     lonely = f"One seed in common with {baseline} {title}, so no interval"
     sentences += [f"{lonely}: {_listed(single, name)}."] if single else []

@@ -41,7 +41,7 @@ def against(row: Row, metric: str, baseline: str) -> str:
     """A paired difference in words: ``+82.0 [79.9, 84.1] over plain, p 0.003``; p decides, adjusted after Holm."""
     difference = row.differences.get(metric)
     if difference is None:
-        return f"no seed in common with {baseline}"
+        return f"{baseline} has no number with these seeds"
     if difference.interval is None:
         return f"{signed(difference.mean)} relative to {baseline} (1 seed, no interval)"
     p_value = probability(row.p_values[metric])
