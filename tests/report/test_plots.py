@@ -1,7 +1,7 @@
 from xml.etree import ElementTree as ET
 
 from xfeedback.report.collect import collect
-from xfeedback.report.plots import points
+from xfeedback.report.plots import curves, points
 from xfeedback.report.rows import build
 
 from .runfolders import Cell, write_run
@@ -26,3 +26,11 @@ def test_a_share_that_can_be_negative_is_drawn_left_of_zero(tmp_path):
 def test_no_axis_begins_below_zero_for_the_interval_s_sake(tmp_path):
     figure = drawn(tmp_path, (0.5, 1.0, 4.0))
     assert not [line for line in figure.iter() if line.get("class") == "zero"]
+
+
+def test_a_curve_of_one_epoch_is_a_dot():
+    seeds = {0: [{"train/ce": 2.0}], 1: [{"train/ce": 4.0}]}
+    figure = ET.fromstring(curves({"plain": seeds}, "train/ce", {"plain": 1}))
+    dots = [dot.get("class") for dot in figure.iter() if dot.tag.endswith("circle")]
+    assert dots == ["seed dot", "seed dot", "average dot"]
+    assert not [line for line in figure.iter() if line.tag.endswith("path")]

@@ -213,9 +213,17 @@ def _lines(
     whole = _mean(list(filled.values()))
     parts = []
     if each and len(filled) > 1:
-        parts = [path(_pixels(series, x, y), class_="seed") for series in filled.values()]
-    parts.append(tag("g", tag("title", escape(label)) + path(_pixels(whole, x, y), class_="average")))
+        parts = [_drawn(_pixels(series, x, y), "seed") for series in filled.values()]
+    parts.append(tag("g", tag("title", escape(label)) + _drawn(_pixels(whole, x, y), "average")))
     return tag("g", "".join(parts), class_=f"s{slot}", data_row=label)
+
+
+def _drawn(places: Sequence[tuple[float, float]], kind: str) -> str:
+    """A line, or a dot where there is one place, which has no line."""
+    if len(places) > 1:
+        return path(places, class_=kind)
+    ((x, y),) = places
+    return tag("circle", cx=x, cy=y, r=3.6 if kind == "average" else 2, class_=f"{kind} dot")
 
 
 def _mean(every: Sequence[Sequence[tuple[int, float]]]) -> list[tuple[int, float]]:
