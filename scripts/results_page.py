@@ -17,7 +17,7 @@ from xfeedback.files import write_text
 from xfeedback.report import diff
 from xfeedback.report.collect import Run, collect
 from xfeedback.report.metrics import describe
-from xfeedback.report.phases import mean_matrix
+from xfeedback.report.phases import learned_in, mean_matrix
 from xfeedback.report.rows import Comparison, Group, Row, build
 from xfeedback.report.stats import Summary, holm, mean_ranks, paired_difference
 from xfeedback.report.tables import headline_metrics
@@ -67,17 +67,18 @@ def block_over_sets(groups: Sequence[Group], *, metrics: Sequence[str], against:
     differs from one row, paired by data set: the sets, not the seeds, are the sample.
 
     Args:
-        groups: rows of several data sets with one model; the rows that all have are shown.
+        groups: rows of several data sets with one model; shown are the rows that have a number in all of them.
         metrics: what to show.
         against: label of the row to compare with; empty: the baseline.
 
     Raises:
-        UserError: no row is called so.
+        UserError: there are several models, no row is called so, or that row has no such number in some data set.
     """
+    if len(models := {group.model for group in groups}) > 1:
+        raise UserError(f"data sets are compared with one model; choose with --model: {', '.join(sorted(models))}.")
     base = _row(groups[0], against).label
-    labels = [row.label for row in groups[0].rows if all(_has(group, row.label) for group in groups)]
     everything = replace(groups[0], rows=tuple(row for group in groups for row in group.rows))
-    tables = [line for metric in metrics for line in ("", *_over_sets(groups, metric, labels, base))]
+    tables = [line for metric in metrics for line in ("", *_over_sets(groups, metric, base))]
     return "\n".join([_facts(everything), *tables, "", NOTE_SETS])
 
 
@@ -89,13 +90,15 @@ def block_diff(comparison: Comparison, row: str) -> str:
         row: label of the row that is compared with each other one.
 
     Raises:
-        UserError: no row is called so.
+        UserError: no row is called so, or no data set counts.
     """
     labels = list(dict.fromkeys(found.label for found in comparison.rows))
     if row not in labels:
         raise UserError(f"no row is called '{row}'. There are: {', '.join(labels)}.")
     everything = replace(comparison.groups[0], rows=tuple(comparison.rows))
-    parts = [_facts(everything), "", diff.note(), "", *diff.tables(diff.pooled(comparison), "####")]
+    if not (cells := diff.pooled(comparison)):
+        raise UserError(f"no set with evaluation.faithfulness=[relevance] on which every row reaches {diff.LEAST:g} %.")
+    parts = [_facts(everything), "", diff.note(), "", *diff.tables(cells, "####")]
     for other in labels:
         if other != row:
             parts += [f"#### {row} minus {other}", ""]
@@ -103,12 +106,12 @@ def block_diff(comparison: Comparison, row: str) -> str:
     return "\n".join([*parts, NOTE_DIFF])
 
 
-def _has(group: Group, label: str) -> bool:
-    return any(row.label == label for row in group.rows)
-
-
-def _over_sets(groups: Sequence[Group], metric: str, labels: Sequence[str], base: str) -> list[str]:
+def _over_sets(groups: Sequence[Group], metric: str, base: str) -> list[str]:
     shown = describe(metric)
+    measured = [[row.label for row in group.rows if metric in row.summaries] for group in groups]
+    labels = [label for label in measured[0] if all(label in found for found in measured)]
+    if base not in labels:
+        raise UserError(f"{base} has no {metric} on every set. The first has: {', '.join(groups[0].metrics)}.")
     means = {label: [_row(group, label).summaries[metric].mean for group in groups] for label in labels}
     sign = -1 if shown.better == "lower" else 1
     ranks = mean_ranks([{label: sign * means[label][n] for label in labels} for n in range(len(groups))])
@@ -196,7 +199,7 @@ def _facts(group: Group) -> str:
         "seeds": _joined(str(run.seed) for run in sorted(runs, key=lambda run: run.seed)),
         "stamps": ", ".join(group.stamps) or "none",
     }
-    missing = [f"{row.label}: {line}" for row in group.rows for line in problems(row)]
+    missing = [f"{row.label} on {row.dataset}: {line}" for row in group.rows for line in problems(row)]
     facts |= {"missing": escape_markdown("; ".join(missing))} if missing else {}
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in facts.items())])
 
@@ -205,7 +208,7 @@ def _matrix(row: Row) -> list[str]:
     matrix = mean_matrix(row.done, "accuracy")
     if not matrix:
         return []
-    heads = ["after phase", *(f"test {number}" for number in range(1, len(matrix[0]) + 1))]
+    heads = ["after phase", *(f"test {number}" for number in learned_in(row.done, matrix))]
     values = [[str(phase), *(f"{value:.1f}" for value in values)] for phase, values in enumerate(matrix)]
     forgotten = fmean(v for run in row.done if (v := run.metrics.get("continual/forgetting")) is not None)
     table = _table([heads, *values])
@@ -277,9 +280,9 @@ def _asked_block(asked: argparse.Namespace) -> str:
         raise UserError(f"no row is called {unknown}. There are: {', '.join(labels)}.")
     groups = [_renamed(group, names) for group in sorted(wanted, key=lambda group: group.dataset)]
     metrics, gaps = ([name for name in text.split(",") if name] for text in (asked.metrics, asked.gaps))
-    if asked.diff:
+    if asked.diff and groups:
         return block_diff(replace(built, groups=tuple(groups)), asked.diff)
-    if asked.over_sets:
+    if asked.over_sets and groups:
         return block_over_sets(groups, metrics=metrics or ["acc/test"], against=asked.against)
     if len(groups) != 1:
         raise UserError(f"{len(groups)} data sets and models; choose with --dataset, --model or by the run folders.")

@@ -1,4 +1,5 @@
 import importlib.util
+import json
 from pathlib import Path
 from statistics import fmean
 
@@ -68,6 +69,9 @@ def test_several_blocks_on_a_page(runs, tmp_path):
         (["--against", "nobody"], "no row is called 'nobody'"),
         (["--name", "nobody=x"], "no row is called"),
         (["--dataset", "none"], "0 data sets"),
+        (["--over-sets", "--dataset", "none"], "0 data sets"),
+        (["--over-sets", "--metrics", "acc/none"], "plain has no acc/none on every set"),
+        (["--diff", "plain"], "no set with evaluation.faith"),
     ],
 )
 def test_a_mistake_leaves_the_page(runs, tmp_path, capsys, arguments, words):
@@ -96,6 +100,34 @@ def test_over_several_data_sets_the_sets_are_the_sample(tmp_path):
     p = ttest_rel([84.0, 59.0, 75.0], [80.0, 60.0, 70.0]).pvalue
     assert f"(p {p:.2g})" in accuracy[6]
     assert "+2.7 " in accuracy[6]
+
+
+def test_a_row_without_a_number_on_one_set_is_left_out_and_named(tmp_path):
+    for name in "ab":
+        for method in ("plain", "rrr", "xbl"):
+            ended = "failed" if (name, method) == ("b", "rrr") else "done"
+            write_run(tmp_path / "runs", Cell(method, dataset=name), 0, ended, metrics={"acc/test": 50.0})
+    page = tmp_path / "page.md"
+    assert script.main([str(page), str(tmp_path / "runs"), "--over-sets"]) == 0
+    assert "| Test % | plain | xbl |" in page.read_text()
+    assert "rrr on b: failed" in page.read_text()
+
+
+def test_networks_are_not_taken_for_data_sets(tmp_path, capsys):
+    for model in ("gapnet", "lenet"):
+        write_run(tmp_path / "runs", Cell("plain", model=model), 0, metrics={"acc/test": 50.0})
+    assert script.main([str(tmp_path / "page.md"), str(tmp_path / "runs"), "--over-sets"]) == 2
+    assert "choose with --model: gapnet, lenet" in capsys.readouterr().err
+
+
+def test_matrices_name_a_test_by_the_phase_that_teaches_it(tmp_path):
+    folder = write_run(tmp_path / "runs", Cell("plain"), 0, metrics={"acc/test": 50.0, "continual/forgetting": 1.0})
+    result = json.loads((folder / "result.json").read_text())
+    matrices = {"accuracy": [[90.0, 10.0], [80.0, 70.0]], "learned": [0, 1]}
+    (folder / "result.json").write_text(json.dumps({**result, "matrices": matrices}))
+    page = tmp_path / "page.md"
+    assert script.main([str(page), str(tmp_path / "runs"), "--matrices"]) == 0
+    assert "| after phase | test 0 | test 1 |" in page.read_text()
 
 
 def test_series_have_diff_and_one_row_against_each_other(tmp_path):

@@ -45,6 +45,12 @@ def mean_matrix(runs: Sequence[Run], name: str) -> list[list[float]]:
     return [[fmean(values) for values in zip(*rows, strict=True)] for rows in zip(*every, strict=True)]
 
 
+def learned_in(runs: Sequence[Run], matrix: Sequence[Sequence[float]]) -> list[int]:
+    """Return by column of :func:`mean_matrix` which phase teaches its test, after which it is called."""
+    first = next(run for run in runs if run.matrices)
+    return [int(phase) for phase in first.matrices.get("learned", range(len(matrix[0])))]
+
+
 def _shape(matrix: Sequence[Sequence[Any]]) -> list[int]:
     return [len(row) for row in matrix]
 
@@ -53,8 +59,7 @@ def _table(row: Row, slots: Mapping[str, int]) -> str:
     matrix = mean_matrix(row.done, "accuracy")
     if not matrix:
         return ""
-    first = next(run for run in row.done if run.matrices)
-    learned = [int(phase) for phase in first.matrices.get("learned", range(len(matrix[0])))]
+    learned = learned_in(row.done, matrix)
     heads = tag("th", "after phase", scope="col")
     heads += "".join(tag("th", f"test {phase}", scope="col") for phase in learned)
     lines = [_line(str(i), values, i, learned) for i, values in enumerate(matrix)]
