@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import ChoiceSweep, IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf
 
@@ -156,12 +156,13 @@ def distribution(override: Override) -> "BaseDistribution":
             if isinstance(low, int) and isinstance(high, int):
                 return IntDistribution(low, high, log=log)
             return FloatDistribution(low, high, log=log)
+        if "log" in getattr(sweep, "tags", ()):
+            raise ValueError("a logarithm is searched between two ends, tag(log, interval(a, b))")
         if isinstance(sweep, RangeSweep):
             values = sorted(sweep.range())
             kind: Any = IntDistribution if isinstance(values[0], int) else FloatDistribution
             step = abs(cast("float", sweep.step))
             return kind(values[0], values[-1], step=step) if len(values) > 1 else kind(values[0], values[0])
-        assert isinstance(sweep, ChoiceSweep)  # noqa: S101 - there is no other
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except (ValueError, IndexError) as error:
         raise UserError(f"{override.input_line} can't be drawn from: {error}") from error

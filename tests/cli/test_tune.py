@@ -81,7 +81,7 @@ def test_hydras_words_span_the_space(text, expected):
     assert distribution(OverridesParser.create().parse_override(f"x={text}")) == expected
 
 
-@pytest.mark.parametrize("text", ["interval(2,1)", "tag(log,interval(0,1))", "range(3,1)"])
+@pytest.mark.parametrize("text", ["interval(2,1)", "tag(log,interval(0,1))", "range(3,1)", "tag(log,range(1,100))"])
 def test_a_range_that_can_not_be_drawn_from_is_refused(text):
     with pytest.raises(UserError, match="can't be drawn from"):
         distribution(OverridesParser.create().parse_override(f"x={text}"))
