@@ -245,7 +245,7 @@ def _footer(comparison: Comparison) -> str:
     explained = (
         "The interval of a mean is Student's, over seeds. Differences are paired: each seed of a row is compared with "
         f"the same seed of {comparison.baseline}. 'Not published' means that no paper in reach gives a number for this "
-        "combination of data set, method and metric. Relative step time is that of one training step, divided by the "
-        "baseline's with the same seed."
+        "combination of data set, method and metric. Relative step time is that of a training step beside a plain one "
+        "of the same network, both timed in turns after training."
     )
     return tag("footer", warnings + tag("section", tag("h3", "How to read this page") + _note(explained)))
