@@ -266,3 +266,19 @@ def test_a_browser_sorts_and_filters(tmp_path):
     (title,) = re.findall("<title>(.*?)</title>", done.stdout)[:1]
     orders = [["plain", "rrr", "guided", "xbl"], ["xbl", "rrr", "plain", "guided"], ["plain", "rrr", "xbl", "guided"]]
     assert title.replace("saliency_guided", "guided").split(" | ") == [*map(",".join, orders), "3"]
+
+
+def test_a_row_that_saw_other_images_is_drawn_over_its_own(tmp_path):
+    """Two sizes of patches stand in one table; outlines are stretched as the images are, which need not be square."""
+    for size in (4, 8):
+        folder = write_run(tmp_path / "runs", Cell("plain", extra={"decoy": {"size": size}}), 0)
+        with np.load(folder / "explanations.npz") as file:
+            arrays = dict(file)
+        arrays["images"][0, :size, :size] = 200
+        np.savez(folder / "explanations.npz", **arrays)
+    compare([tmp_path / "runs"], tmp_path / "out")
+    text = (tmp_path / "out" / "comparison.html").read_text()
+    assert len(re.findall(r'<div class="base dim g0-\d+" style="background-image:url', text)) == 1
+    boxes = re.findall(r"<symbol[^>]*>", text)
+    assert boxes
+    assert all('preserveAspectRatio="none"' in box for box in boxes)

@@ -91,18 +91,21 @@ def _cells(
         )
     for found in shown.values():
         place = np.flatnonzero(found.index == first.index[n])
-        cells.append(_explained(found, int(place[0]), n, explainers, key) if len(place) else tag("td"))
+        cells.append(_explained(found, int(place[0]), (first, n), explainers, key) if len(place) else tag("td"))
     return cells
 
 
-def _explained(found: Explanations, m: int, n: int, explainers: list[str], key: str) -> str:
-    parts = [tag("div", class_=f"base dim {key}-{n}")]
+def _explained(found: Explanations, m: int, shown: tuple[Explanations, int], explainers: list[str], key: str) -> str:
+    first, n = shown
+    same = np.array_equal(found.inputs[m], first.inputs[n])
+    own = None if same else f"background-image:url({_png(found.inputs[m])})"
+    parts = [tag("div", class_=f"base dim {key}-{n}", style=own)]
     for name in explainers:
         if name in found.maps:
             hint = f"{name} of test {found.kind} {found.index[m]}"
             source = _data_uri(heat(found.maps[name][m]))
             parts.append(f'<img class="heat" data-explainer="{name}" alt="{escape(hint)}" src="{source}">')
-    parts.append(_use(f"{key}-d{n}"))
+    parts.append(_use(f"{key}-d{n}") if same else _decoy(found, m))
     right = found.prediction[m] == found.label[m]
     mark = tag("b", "✓" if right else "✗", class_="right" if right else "wrong")
     said = f"says {escape(str(found.prediction[m]))}"
@@ -145,13 +148,22 @@ def _annotated(found: Explanations) -> bool:
 
 def _outlines(found: Explanations, n: int, key: str) -> str:
     """Two symbols of one image: mask and decoy outline, and the decoy outline alone."""
-    height, width = found.inputs.shape[1:3]
-    box = f"0 0 {width} {height}"
     mask = "" if found.mask is None else _outline(found.mask[n], "mask")
     decoy = "" if found.wrong is None else _outline(found.wrong[n], "decoy")
-    return tag("symbol", mask + decoy, id=f"{key}-o{n}", viewBox=box) + tag(
-        "symbol", decoy, id=f"{key}-d{n}", viewBox=box
-    )
+    box = _box(found)
+    return tag("symbol", mask + decoy, id=f"{key}-o{n}", **box) + tag("symbol", decoy, id=f"{key}-d{n}", **box)
+
+
+def _decoy(found: Explanations, m: int) -> str:
+    """The outline of the decoy of an image of its own."""
+    decoy = "" if found.wrong is None else _outline(found.wrong[m], "decoy")
+    return tag("svg", decoy, class_="outline", aria_hidden="true", **_box(found))
+
+
+def _box(found: Explanations) -> dict[str, str]:
+    """The coordinates of outlines: pixels, stretched as the image below them is."""
+    height, width = found.inputs.shape[1:3]
+    return {"viewBox": f"0 0 {width} {height}", "preserveAspectRatio": "none"}
 
 
 def _outline(mask: NDArray[np.bool_], kind: str) -> str:
