@@ -20,7 +20,7 @@ from xfeedback.report.metrics import describe
 from xfeedback.report.phases import learned_in, mean_matrix
 from xfeedback.report.rows import Comparison, Group, Row, build
 from xfeedback.report.stats import Summary, holm, mean_ranks, paired_difference
-from xfeedback.report.tables import headline_metrics
+from xfeedback.report.tables import headline_metrics, warned
 from xfeedback.report.words import escape_markdown, probability, problems, row_text, some, span
 
 NOTE = (
@@ -272,7 +272,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _asked_block(asked: argparse.Namespace) -> str:
-    built = build(collect(asked.runs).runs)
+    found = collect(asked.runs)
+    built = warned(build(found.runs, warnings=found.warnings))
     wanted = [g for g in built.groups if asked.dataset in ("", g.dataset) and asked.model in ("", g.model)]
     names = {label: shown for label, _, shown in (pair.rpartition("=") for pair in asked.name)}
     labels = {row.label for group in wanted for row in group.rows}

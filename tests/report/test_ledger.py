@@ -88,3 +88,10 @@ def test_folders_that_do_not_exist_are_a_mistake(tmp_path, capsys):
 def test_markdown_counts_the_verdicts(comparison):
     text = markdown(ledger(comparison, [published(94.0), published(97.0), published(None, metric="new")]))
     assert "- reproduced (within interval): 1\n- not reproduced: 1\n- not published: 1\n" in text
+
+
+def test_what_was_wrong_with_folders_is_said(tmp_path, capsys):
+    folder = write_run(tmp_path / "runs", Cell("xbl"), 0, maps=False)
+    (folder / "result.json").write_text("{")
+    assert main([str(tmp_path / "runs"), "--out", str(tmp_path)]) == 0
+    assert f"warning: {folder / 'result.json'} is damaged and was not used" in capsys.readouterr().err

@@ -23,6 +23,7 @@ from xfeedback.report.collect import collect
 from xfeedback.report.metrics import describe
 from xfeedback.report.rows import PLAIN, Comparison, Group, Row, build
 from xfeedback.report.stats import CONFIDENCE, Summary, holm, paired, summarise
+from xfeedback.report.tables import warned
 from xfeedback.report.words import escape_markdown, mean_text, probability, span
 
 LEAST = 90.0
@@ -285,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         series = [run for run in found.runs if any(name.startswith("faithfulness/aup_") for name in run.metrics)]
         if not series:
             raise UserError("no run measured AUP; add evaluation.faithfulness=[relevance] to runs on series")
-        cells = pooled(build(series, warnings=found.warnings), least=asked.least, baseline=asked.baseline)
+        cells = pooled(warned(build(series, warnings=found.warnings)), least=asked.least, baseline=asked.baseline)
         write_text(asked.out / "diff.md", markdown(cells, least=asked.least, baseline=asked.baseline))
         write_text(asked.out / "diff.csv", long_csv(cells))
     except (UserError, OSError) as error:

@@ -14,6 +14,7 @@ from xfeedback.papers import Published, everything
 from xfeedback.report.collect import collect
 from xfeedback.report.metrics import STEP_RATIO, describe
 from xfeedback.report.rows import Comparison, Row, build
+from xfeedback.report.tables import warned
 from xfeedback.report.words import comparable, escape_markdown, fixed, mean_text
 
 COLUMNS: tuple[str, ...] = (
@@ -146,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     try:
         found = collect(asked.runs) if asked.runs else None
-        entries = ledger(None if found is None else build(found.runs, warnings=found.warnings))
+        entries = ledger(None if found is None else warned(build(found.runs, warnings=found.warnings)))
         write_text(asked.out / "ledger.md", markdown(entries))
         write_text(asked.out / "ledger.csv", long_csv(entries))
     except (UserError, OSError) as error:

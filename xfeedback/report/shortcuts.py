@@ -168,7 +168,7 @@ def verdict(row: Row, group: Group) -> str:
     """Return in words whether a method's gain counts: over plain by more than 10 points, and over every control."""
     over, controls = row.differences.get(HEADLINE), controls_of(row, group)
     if over is None:
-        return "not comparable: no seed in common with plain"
+        return "not comparable: plain has no number with these seeds"
     short = []
     if not (over.mean > GAIN and _above(over)):
         short.append(f"not shown to gain {GAIN:.0f} points over plain ({span(over)})")

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import sys
 from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
@@ -136,6 +137,13 @@ def show(comparison: Comparison, console: Console | None = None) -> None:
     target.print(terminal(comparison))
     for file in comparison.files:
         target.print(str(file), highlight=False, markup=False, soft_wrap=True)
+
+
+def warned(comparison: Comparison) -> Comparison:
+    """Print what was wrong with run folders to stderr, and return the comparison."""
+    for line in comparison.warnings:
+        print(f"warning: {line}", file=sys.stderr)
+    return comparison
 
 
 def cell(row: Row, metric: str, first: bool) -> str:
