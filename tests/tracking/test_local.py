@@ -32,6 +32,20 @@ def test_a_resumed_csv_keeps_what_was_written_before(tmp_path, recwarn):
     assert list(recwarn) == []
 
 
+def test_a_csv_that_was_cut_off_loses_the_row_that_was_and_no_other(tmp_path):
+    path = tmp_path / "csv" / "metrics.csv"
+    for text in ("", "12"):
+        logger = start_csv(tmp_path)
+        logger.log_metrics({"a": 1.0}, step=1)
+        logger.save()
+        path.write_text(path.read_text() + text)
+    logger = start_csv(tmp_path)
+    logger.log_metrics({"a": 2.0}, step=2)
+    logger.save()
+    with path.open() as file:
+        assert [(row["step"], row["a"]) for row in csv.DictReader(file)] == [("1", "1.0"), ("1", "1.0"), ("2", "2.0")]
+
+
 def test_tensorboard_shows_the_pictures(tmp_path):
     Image.new("RGB", (5, 3), "red").save(tmp_path / "explanations.png")
     logger = start_tensorboard(tmp_path, {})

@@ -21,6 +21,7 @@ def start_csv(folder: Path) -> "CSVLogger":
 
     path = folder / "csv" / "metrics.csv"
     before = path.read_bytes() if path.exists() else b""
+    before = before[: before.rfind(b"\n") + 1]  # a row that a kill cut off would run into the next one
     logger = CSVLogger(folder, name="", version="csv")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Experiment logs directory")
