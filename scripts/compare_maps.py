@@ -15,6 +15,9 @@ from xfeedback import files
 from xfeedback.engine.pictures import run_picture
 from xfeedback.errors import UserError
 
+SAME = {"index", "images", "series", "tokens"}
+"""What tells test samples, decoys on them included, apart."""
+
 
 def combined(runs: dict[str, Path], explainer: str) -> dict[str, np.ndarray]:
     """Return the first run's arrays with one map a run in place of its own.
@@ -32,7 +35,7 @@ def combined(runs: dict[str, Path], explainer: str) -> dict[str, np.ndarray]:
             raise UserError(f"{folder} has no explanations by {explainer} ({error})") from error
         if not arrays:
             arrays = {key: value for key, value in found.items() if not key.startswith("map/")}
-        elif not np.array_equal(arrays["index"], found["index"]):
+        elif not all(np.array_equal(arrays[name], found.get(name, ())) for name in arrays.keys() & SAME):
             raise UserError(f"{folder} explained other test images than the first run")
         arrays[f"map/{name}"] = cover
     return arrays

@@ -4,6 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xfeedback.errors import UserError
+
 SCRIPT = Path(__file__).parents[2] / "scripts/compare_maps.py"
 spec = importlib.util.spec_from_file_location("compare_maps", SCRIPT)
 assert spec is not None
@@ -23,6 +25,16 @@ def explanations(folder: Path, value: float, index=(3, 4)) -> Path:
     }
     np.savez(folder / "explanations.npz", **arrays)
     return folder
+
+
+def test_the_same_places_of_other_images_are_other_images(tmp_path):
+    runs = {"a": explanations(tmp_path / "a", 0.25), "b": explanations(tmp_path / "b", 0.75)}
+    with np.load(runs["b"] / "explanations.npz") as file:
+        arrays = dict(file)
+    arrays["images"][0, :4, :4] = 255  # a larger patch
+    np.savez(runs["b"] / "explanations.npz", **arrays)
+    with pytest.raises(UserError, match="other test images"):
+        script.combined(runs, "grad_cam")
 
 
 def draw(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
