@@ -25,3 +25,11 @@ def test_two_processes_train_to_one_result(finished, tmp_path):
     assert [line["epoch"] for line in measured(two)["history"]] == list(range(12))
     accuracy = read(one)["metrics"]["acc/random"]
     assert read(two)["metrics"]["acc/random"] == pytest.approx(accuracy, abs=1)
+
+
+@pytest.mark.parametrize("options", ["method.lap.frozen_epochs=1", "method.lap.row=abn method.lap.warmup_epochs=1"])
+def test_two_processes_train_what_rests_in_some_steps(options, tmp_path):
+    two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2")
+    ended = run(*DIGITS, "method=lap", *options.split(), *two, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    assert measured(only_run(tmp_path))["history"][-1]["epoch"] == 1

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
+from xfeedback import models
 from xfeedback.continual.heads import among
 from xfeedback.continual.phases import Loading, Phases
 from xfeedback.data.task import Task
@@ -17,7 +18,7 @@ from xfeedback.engine.folder import RunFolder
 from xfeedback.engine.loggers import Guarded
 from xfeedback.engine.record import KEY, Record, restore_buffers
 from xfeedback.engine.spec import RunSpec
-from xfeedback.engine.train import Place, Trained, build_trainer
+from xfeedback.engine.train import Place, Trained, build_trainer, may_rest
 from xfeedback.feedback import FeedbackModule
 from xfeedback.models.running import mode
 from xfeedback.types import Phase
@@ -127,7 +128,14 @@ class Training:
         keeper = KeepRecord(record, self.spec.phases.optimiser)
         place = self._place()
         trainer = build_trainer(
-            self.spec, self.folder, place, metric=self.metric, timer=self.timer, logger=self.logger, further=[keeper]
+            self.spec,
+            self.folder,
+            place,
+            metric=self.metric,
+            timer=self.timer,
+            logger=self.logger,
+            further=[keeper],
+            resting=self._resting(),
         )
         loading = self._loading(trainer)
         self.module.to(loading.device)
@@ -167,6 +175,10 @@ class Training:
             epochs_before=record.epochs,
             steps_before=record.steps,
         )
+
+    def _resting(self) -> bool:
+        alone = self.spec.trainer.strategy != "ddp"
+        return not alone and may_rest(self.module, models.example(self.task.in_shape, self.task.kind))
 
     def _loading(self, trainer: Trainer) -> Loading:
         self.device = trainer.strategy.root_device

@@ -5,11 +5,12 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning import Callback, Trainer
+from torch import Tensor
 
 from xfeedback.continual.phases import AUDIT, AUDITS
 from xfeedback.data.task import Task
@@ -23,6 +24,8 @@ from xfeedback.engine.preempt import StopOnSignal
 from xfeedback.engine.spec import RunSpec
 from xfeedback.engine.throughput import Throughput
 from xfeedback.errors import UserError
+from xfeedback.feedback import FeedbackModule
+from xfeedback.models.running import mode
 
 
 def check_devices(config: TrainerConfig) -> None:
@@ -114,8 +117,12 @@ def build_trainer(
     timer: StepTimer,
     logger: Guarded | None,
     further: Sequence[Callback] = (),
+    resting: bool = False,
 ) -> Trainer:
-    """Return the Trainer of one phase with its callbacks."""
+    """Return the Trainer of one phase with its callbacks.
+
+    ``resting``: in some steps a part of the weights may get no gradient, which several processes must be told of.
+    """
     _quiet()
     config = spec.trainer
     callbacks: list[Callback] = [timer]
@@ -132,7 +139,7 @@ def build_trainer(
         max_epochs=place.epochs,
         accelerator=config.accelerator,
         devices=config.devices,
-        strategy=config.strategy,
+        strategy="ddp_find_unused_parameters_true" if resting and config.strategy == "ddp" else config.strategy,
         precision=config.precision,
         gradient_clip_val=config.gradient_clip,
         accumulate_grad_batches=config.accumulate,
@@ -148,6 +155,22 @@ def build_trainer(
         inference_mode=False,
         use_distributed_sampler=False,
     )
+
+
+def may_rest(module: FeedbackModule, example: Tensor) -> bool:
+    """Whether a part of the trained weights may get no gradient in some step, as those of a layer that nothing reads.
+
+    Args:
+        module: before training, on the device of ``example``.
+        example: one input ``(1, ...)``.
+    """
+    trained = [weights for weights in module.network.parameters() if weights.requires_grad]
+    with mode(module.network, training=False):
+        found = torch.autograd.grad(module.network(example).sum(), trained, allow_unused=True)
+    grads = cast("tuple[Tensor | None, ...]", found)  # torch's type leaves out that None is an unread weight's
+    own = any(weights.requires_grad for weights in module.feedbacks.parameters())
+    changes = any(feedback.changes_network for feedback in module.feedbacks)
+    return own or changes or any(grad is None for grad in grads)
 
 
 @dataclass(frozen=True, kw_only=True)
