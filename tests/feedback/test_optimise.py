@@ -67,6 +67,29 @@ def test_one_cycle_peaks_at_the_rate():
     assert found[-1] < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("options", "key", "expected"),
+    [
+        ({"name": "adam"}, "betas", [0.85, 0.95]),
+        ({"name": "sgd", "momentum": 0.9}, "momentum", [0.85, 0.95]),
+        ({"name": "sgd"}, "momentum", [0.0, 0.0]),
+        ({"name": "adadelta"}, "rho", [0.9, 0.9]),
+    ],
+)
+def test_one_cycle_moves_momentum_where_there_is_some(options, key, expected):
+    config = OptimiserConfig(schedule="one_cycle", **options)
+    optimiser = build_optimiser(config, [nn.Parameter(torch.zeros(1))])
+    schedule = build_schedule(config, optimiser, 20, 5)
+    assert schedule is not None
+    found = []
+    for _ in range(20):
+        value = optimiser.param_groups[0][key]
+        found.append(value[0] if key == "betas" else value)
+        optimiser.step()
+        schedule.step()
+    assert [min(found), max(found)] == pytest.approx(expected, abs=0.01)
+
+
 def test_no_schedule():
     assert (
         build_schedule(OptimiserConfig(), build_optimiser(OptimiserConfig(), [nn.Parameter(torch.zeros(1))]), 5, 1)

@@ -48,7 +48,7 @@ def build_schedule(
     if config.schedule == "cosine":
         return CosineAnnealingLR(optimiser, total_steps)
     if config.schedule == "one_cycle":
-        return OneCycleLR(optimiser, config.lr, total_steps)
+        return OneCycleLR(optimiser, config.lr, total_steps, cycle_momentum=config.cycles_momentum)
     if config.schedule == "step":
         return MultiStepLR(optimiser, [epoch * steps_per_epoch for epoch in config.milestones], config.gamma)
     return None

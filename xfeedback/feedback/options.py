@@ -57,6 +57,7 @@ class OptimiserConfig:
         momentum: for ``sgd``.
         nesterov: for ``sgd``.
         schedule: ``cosine`` to 0 over the run, ``one_cycle``, ``step`` (times ``gamma`` at ``milestones``), or none.
+            ``one_cycle`` moves Adam's first beta and any momentum too, whatever it is, from 0.95 to 0.85 and back.
         milestones: epochs, for ``step``.
         gamma: factor, for ``step``.
     """
@@ -79,3 +80,8 @@ class OptimiserConfig:
         require(
             self.schedule != "step" or bool(self.milestones), "milestones", self.milestones, "epochs for schedule=step"
         )
+
+    @property
+    def cycles_momentum(self) -> bool:
+        """Whether a one-cycle schedule moves momentum: where there is some."""
+        return self.name in ("adam", "adamw") or self.momentum > 0
