@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.methods import tiny
 from xfeedback.engine.callbacks import History, KeepBest, Progress, StepTimer
 from xfeedback.feedback import FeedbackModule
 from xfeedback.types import Batch
@@ -118,3 +119,13 @@ def test_the_bar_counts_steps_of_the_optimiser_from_where_training_stands(capsys
     assert "4/12" in shown[1]
     assert "6/12" in shown[-1]
     assert "epoch 1/3, train/loss 1.000" in shown[-1]
+
+
+def test_a_figure_that_an_epoch_does_not_have_is_not_that_of_an_epoch_before(tmp_path):
+    """One step an epoch: a clean one, a challenged one, and so on."""
+    path = tmp_path / "metrics.jsonl"
+    host = tiny.module(tiny.feedback("challenger", loss="alternate"))
+    tiny.trained(host, tiny.batches(batch_size=48), epochs=4, callbacks=[History(path)])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert ["train/challenger/ce" in line for line in lines] == [False, True, False, True]
+    assert all(line["train/loss"] > 0 for line in lines)

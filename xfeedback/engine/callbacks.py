@@ -90,8 +90,10 @@ class History(Callback):
             keep_before(self.path, (self.phase, trainer.current_epoch))
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
-        del trainer, pl_module
+        """Start the clock, and forget the figures of the epoch before, which not every epoch has."""
+        del pl_module
+        for name in [name for name in trainer.callback_metrics if name.startswith("train/")]:
+            del trainer.callback_metrics[name]
         self._started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
