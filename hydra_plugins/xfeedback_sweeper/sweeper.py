@@ -21,7 +21,8 @@ class ComparisonSweeper(BasicSweeper):
     Args:
         params: what is swept when the command line does not say otherwise, e.g. ``{"seed": "0,1,2"}``.
         rows: overrides of one row of the table each, combined with the rest, where rows differ in options of their own:
-            ``["method=plain", "method=xbl method.xbl.c_exp=10"]``. A command line that chooses methods replaces them.
+            ``["method=plain", "method=xbl method.xbl.c_exp=10"]``. A command line, or a line of ``sweep.cells``, that
+            chooses methods replaces them.
     """
 
     def __init__(self, params: Mapping[str, str] | None = None, rows: Sequence[str] | None = None) -> None:
@@ -40,19 +41,26 @@ class ComparisonSweeper(BasicSweeper):
         run_sweep(self._jobs(arguments), self._compose, self._launch, self._side_by_side)
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
-        from xfeedback.builder import cell_lines
-
         context = cast("HydraContext", self.hydra_context)
         parser = OverridesParser.create(config_loader=context.config_loader)
-        chosen = any(argument.startswith("method=") for argument in arguments)
         params = self._parse_config()
         if any(argument.startswith("seeds=") and argument != "seeds=null" for argument in arguments):
             params = [param for param in params if not param.startswith("seed=")]
         jobs = []
-        for row, line in product([[]] if chosen else self.rows, cell_lines(arguments)):
-            overrides = parser.parse_overrides([*params, *row, *line, *arguments])
+        for cell in self._cells(arguments):
+            overrides = parser.parse_overrides([*params, *cell, *arguments])
             jobs += self.split_arguments(overrides, None)[0]
         return jobs
+
+    def _cells(self, arguments: Sequence[str]) -> list[list[str]]:
+        """The overrides of each row with each line of ``sweep.cells``; lines that choose methods go without rows."""
+        from xfeedback.builder import cell_lines
+
+        lines = cell_lines(arguments)
+        chosen = [any(part.startswith("method=") for part in (*line, *arguments)) for line in lines]
+        left = [line for line, own in zip(lines, chosen, strict=True) if not own]
+        combined = [[*row, *line] for row, line in product(self.rows, left)]
+        return combined + [line for line, own in zip(lines, chosen, strict=True) if own]
 
     def _compose(self, job: Sequence[str]) -> DictConfig:
         context = cast("HydraContext", self.hydra_context)

@@ -5,7 +5,7 @@ import subprocess
 import yaml
 from omegaconf import OmegaConf
 
-from tests.cli.command import DIGITS, command, environment, read_lines, run
+from tests.cli.command import DIGITS, ROOT, command, environment, read_lines, run
 from tests.engine.small import small_spec
 from xfeedback.builder import run_cell
 from xfeedback.engine import queue, sweep
@@ -23,6 +23,17 @@ def test_dry_lists_the_cells_of_a_file_times_the_grid_and_runs_none(tmp_path):
     assert named == [f"{method} on decoy_digits, seed {seed}" for method in ("plain", "xbl") for seed in (0, 1)]
     assert lines[-1].startswith("time: ")
     assert not (tmp_path / "outputs").exists()
+
+
+def test_lines_that_choose_methods_take_the_place_of_an_experiments_rows(tmp_path):
+    """Other lines are combined with each row, and no line gets the options of a row of another method."""
+    lines = ("method=plain", "method=xbl method.xbl.c_exp=3", "optimiser.lr=0.01")
+    (tmp_path / "cells.txt").write_text("\n".join(lines))
+    options = ("experiment=decoy_digits", "sweep.cells=cells.txt", "sweep.dry=true", "seeds=1")
+    ended = run("-m", *options, cwd=tmp_path)
+    assert ended.code == 0, ended.err
+    rows = OmegaConf.load(ROOT / "conf" / "experiment" / "decoy_digits.yaml").hydra.sweeper.rows
+    assert ended.out.startswith(f"{len(rows) + 2} cells")
 
 
 def test_fail_fast_begins_no_cell_after_one_that_failed_and_names_what_was_left(tmp_path, capsys):
