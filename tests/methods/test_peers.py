@@ -17,9 +17,12 @@ from xfeedback.continual.heads import among
 from xfeedback.errors import UserError
 from xfeedback.feedback import FeedbackConfig, Step
 from xfeedback.feedback.regions import wrong_region
+from xfeedback.losses.knowledge import distillation_loss
 from xfeedback.methods.cutmix import box
+from xfeedback.methods.lap import KnowledgeOptions
 from xfeedback.methods.rsc import hurt_most, kept
 from xfeedback.models.layers import gap_head
+from xfeedback.models.running import altered, mode
 from xfeedback.seeding import generator
 
 PEERS = ("cutmix", "cutout", "fgsm", "label_smoothing", "manifold_mixup", "mixup", "rsc")
@@ -276,6 +279,18 @@ def test_manifold_mixup_blends_at_the_layer_and_nowhere_else():
     logits = host.network.head(host.network.pool(host.network.above(blended)).flatten(1))
     assert torch.allclose(step.logits, logits, atol=1e-5)
     assert found["ce"].item() == pytest.approx(F.cross_entropy(logits, step.batch.target).item(), rel=1e-5)
+
+
+def test_manifold_mixup_blends_what_laps_unchanged_network_predicts_alike():
+    lap = tiny.feedback("lap", loss=KnowledgeOptions(kd=1.0))
+    host = tiny.module(tiny.feedback("manifold_mixup", layers=("features",)), lap, kind="noisy")
+    step, terms = host.loss_terms(tiny.batch(), host.active(), HERE)
+    with torch.no_grad(), mode(lap.teacher, training=False):
+        alone = distillation_loss(step.logits, lap.teacher(step.batch.x)).mean()
+        with altered(lap.teacher, *step.inside):
+            blended = distillation_loss(step.logits, lap.teacher(step.batch.x)).mean()
+    assert terms["lap/kd"].item() == pytest.approx(blended.item())
+    assert alone.item() != pytest.approx(blended.item())
 
 
 @pytest.mark.parametrize("first", [0, 1])

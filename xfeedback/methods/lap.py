@@ -21,7 +21,7 @@ from xfeedback.models.lap import sites
 from xfeedback.models.lap_options import PoolOptions
 from xfeedback.models.recalibrate import recalibrate
 from xfeedback.models.rows import Row, RowOptions
-from xfeedback.models.running import hold, mode, trained_outside
+from xfeedback.models.running import altered, hold, mode, trained_outside
 from xfeedback.models.surgery import Preset, add_attention_branch, extend, in_shortcut
 from xfeedback.precision import widened
 from xfeedback.types import Phase
@@ -252,7 +252,7 @@ class LAPFeedback(Feedback[LAPConfig]):
             pairs = [losses.consistency_loss(fine, coarse) for fine, coarse in pairwise(main)]
             terms["cons"] = torch.stack(pairs).mean()
         if loss.kd and self.teacher is not None:
-            with mode(self.teacher, training=False), torch.no_grad():
+            with mode(self.teacher, training=False), torch.no_grad(), altered(self.teacher, *step.inside):
                 reference = self.teacher(step.batch.x)
             terms["kd"] = losses.distillation_loss(step.logits, reference).mean()
         return terms
