@@ -29,6 +29,15 @@ def draws(*shape):
 
 
 @every_network
+def test_bf16(name):
+    net, x = built(name).eval(), draws(4, 12, 3).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = net(x)
+    expected = net(x).detach()
+    torch.testing.assert_close(logits.float(), expected, rtol=0, atol=0.1 * float(expected.abs().max()) + 0.05)
+
+
+@every_network
 def test_parameter_counts_of_the_benchmark(name):
     network = models.build(models.config_class(name)(name=name), (50, 50), 2, seed=0, kind="series")
     assert sum(p.numel() for p in network.parameters()) == PARAMETERS[name]

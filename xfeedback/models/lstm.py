@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from xfeedback.config import require
 from xfeedback.models.base import InShape
+from xfeedback.models.recurrent import states
 from xfeedback.models.series_options import SeriesConfig, output_layer
 
 
@@ -72,9 +73,8 @@ class Lstm(nn.Module):
         latter, nor second derivatives.
         """
         explained = x.requires_grad or (torch.is_grad_enabled() and not self.training)
-        with torch.backends.cudnn.flags(enabled=torch.backends.cudnn.enabled and not explained):
-            states, _ = self.lstm(self.drop_input(x))
-        return self.output(self.head(self.drop_state(states[:, -1])))
+        last = states(self.lstm, self.drop_input(x), cudnn=not explained)[:, -1]
+        return self.output(self.head(self.drop_state(last)))
 
 
 class CellAttentionLstm(nn.Module):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from xfeedback.config import require
 from xfeedback.kinds import Kind
 from xfeedback.models.base import InShape, ModelConfig
+from xfeedback.models.recurrent import states
 from xfeedback.models.text_base import TextNetwork
 from xfeedback.models.text_layers import real_mean, require_dropout, token_embedding
 
@@ -61,9 +62,8 @@ class TextLstm(TextNetwork):
         """
         x, order = self.drop_input(x), _reversed(valid)[..., None]
         allowed = self.cudnn if self.training else not torch.is_grad_enabled()
-        with torch.backends.cudnn.flags(enabled=allowed and torch.backends.cudnn.enabled):
-            ahead, _ = self.forwards(x)
-            back, _ = self.backwards(x.gather(1, order.expand_as(x)))
+        ahead = states(self.forwards, x, cudnn=allowed)
+        back = states(self.backwards, x.gather(1, order.expand_as(x)), cudnn=allowed)
         back = back.gather(1, order.expand_as(back))
         return self.head(self.drop_pooled(real_mean(torch.cat([ahead, back], dim=2), valid)))
 
