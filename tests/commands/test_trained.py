@@ -14,7 +14,6 @@ from tests.cli.command import environment, run
 from tests.cli.test_texts import texts
 from tests.engine.small import small_spec
 from xfeedback import commands, trained
-from xfeedback.commands import card
 from xfeedback.commands.export import to_onnx
 from xfeedback.engine.run import load_task, run_experiment
 from xfeedback.errors import UserError
@@ -92,30 +91,6 @@ def test_the_card_says_what_a_person_must_know(exported, done):
     assert str(commit) in text
     assert {file.name for file in exported.iterdir()} >= {"model.safetensors", "config.yaml", "inputs.json"}
     assert not [file for file in exported.parent.iterdir() if file.name.startswith(".")]
-
-
-@pytest.mark.parametrize(
-    ("decoy", "said"),
-    [
-        ({}, "Trained on images with class-coded patches"),
-        ({"train": "clean"}, "Tested on images with class-coded patches"),
-        ({"code": "released"}, "Trained on images with coloured patches"),
-    ],
-)
-def test_the_card_says_where_the_patches_were(done, decoy, said):
-    loaded = trained.load(done)
-    spec = replace(loaded.spec, decoy=replace(loaded.spec.decoy, name="corner", **decoy))
-    assert said in card.text(replace(loaded, spec=spec), None)
-
-
-def test_the_card_of_a_run_on_validation_data_says_so(done):
-    loaded = trained.load(done)
-    spec = replace(loaded.spec, evaluation=replace(loaded.spec.evaluation, split="validation"))
-    metrics = {"val/acc/test": 50.0, "val/predicted/largest_share": 99.5}
-    text = card.text(replace(loaded, spec=spec, result={**loaded.result, "metrics": metrics}), None)
-    assert "On the validation data, by the selected weights" in text
-    assert "It says the same class of 99.50 % of the validation data." in text
-    assert "test set" not in text
 
 
 @pytest.mark.parametrize("samples", [1, 3])
