@@ -27,7 +27,13 @@ def test_two_processes_train_to_one_result(finished, tmp_path):
     assert read(two)["metrics"]["acc/random"] == pytest.approx(accuracy, abs=1)
 
 
-@pytest.mark.parametrize("options", ["method.lap.frozen_epochs=1", "method.lap.row=abn method.lap.warmup_epochs=1"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "method.lap.frozen_epochs=1",
+        pytest.param("method.lap.row=abn method.lap.warmup_epochs=1", marks=pytest.mark.slow),
+    ],
+)
 def test_two_processes_train_what_rests_in_some_steps(options, tmp_path):
     two = ("trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.max_epochs=2")
     ended = run(*DIGITS, "method=lap", *options.split(), *two, cwd=tmp_path)
