@@ -92,6 +92,9 @@ def test_files_say_what_was_found(runs, tmp_path, capsys):
 def test_what_cannot_be_compared_is_said_in_a_line(runs, tmp_path, capsys):
     with pytest.raises(UserError, match="unknown baseline 'plian'"):
         cells(runs, baseline="plian")
+    assert main([str(runs), "--least", "100.5", "--out", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: at no seed do all rows reach 100.5 % on one data set; lower --least\n"
+    assert not list(tmp_path.iterdir())
     write_run(tmp_path, Cell("plain"), 0, maps=False)
     assert main([str(tmp_path)]) == 2
     assert (

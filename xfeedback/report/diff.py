@@ -2,8 +2,7 @@
 
     python -m xfeedback.report.diff outputs/runs
 
-Its exact definition is not in reach; ours is in `docs/methods/saliency_guided.md`, "Diff". A data set counts at a seed
-where every row reaches the accuracy asked for on test data, so that all rows are means over the same sets.
+Its exact definition is not in reach; ours is in `docs/methods/saliency_guided.md`, "Diff".
 """
 
 import argparse
@@ -207,8 +206,7 @@ def _numbers(summary: Summary, mean: str, low: str, high: str) -> dict[str, str]
 
 def markdown(cells: Sequence[Pooled], *, least: float = LEAST, baseline: str = PLAIN) -> str:
     """A table for each network and score over all data sets: a line a row, a column an explainer."""
-    parts = ["# Above random maps, means over data sets", "", note(least, baseline), "", *tables(cells, "##")]
-    return "\n".join(parts)
+    return "\n".join(["# Above random maps, means over data sets", "", note(least, baseline), "", *tables(cells, "##")])
 
 
 def note(least: float = LEAST, baseline: str = PLAIN) -> str:
@@ -287,6 +285,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if not series:
             raise UserError("no run measured AUP; add evaluation.faithfulness=[relevance] to runs on series")
         cells = pooled(warned(build(series, warnings=found.warnings)), least=asked.least, baseline=asked.baseline)
+        if not cells:
+            raise UserError(f"at no seed do all rows reach {asked.least:g} % on one data set; lower --least")
         write_text(asked.out / "diff.md", markdown(cells, least=asked.least, baseline=asked.baseline))
         write_text(asked.out / "diff.csv", long_csv(cells))
     except (UserError, OSError) as error:
