@@ -61,7 +61,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 def run(*arguments: str, cwd: Path, limit_bytes: int | None = None, timeout: float = 120, **extra: str) -> Ended:
     """Run the command line to its end; ``limit_bytes`` is the size of file at which the disk counts as full."""
-    started, used = time.perf_counter(), _cpu_seconds()
+    started, used = time.perf_counter(), cpu_seconds()
     done = subprocess.run(
         command(*arguments),
         cwd=cwd,
@@ -72,11 +72,12 @@ def run(*arguments: str, cwd: Path, limit_bytes: int | None = None, timeout: flo
         check=False,
         preexec_fn=None if limit_bytes is None else lambda: _limit(limit_bytes),
     )
-    seconds, cpu_seconds = time.perf_counter() - started, _cpu_seconds() - used
-    return Ended(done.returncode, done.stdout, done.stderr, seconds, cpu_seconds)
+    seconds, of_cpu = time.perf_counter() - started, cpu_seconds() - used
+    return Ended(done.returncode, done.stdout, done.stderr, seconds, of_cpu)
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
+    """Seconds of CPU of all commands that have ended."""
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 

@@ -23,6 +23,7 @@ TWO = (*EPOCHS, "method=[xbl,saliency_guided]", "trainer.accumulate=4", "optimis
 def test_stopped_inside_an_epoch_goes_on_to_the_same_bits(finished, tmp_path):
     with started("-m", *TWO, cwd=tmp_path) as process:
         wait_for(lambda: list(tmp_path.glob("outputs/runs/*/checkpoints/epoch-000001-*.ckpt")), process)
+        time.sleep(0.3)  # the file is there before the epoch's first step
         process.terminate()
         error = process.communicate(timeout=60)[1]
     assert process.returncode == 75
